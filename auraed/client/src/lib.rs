@@ -1,0 +1,1 @@
+//! Connects to auraed: Unix socket, mTLS, retry.

@@ -1,0 +1,1 @@
+//! Who you are: the daemon's private CA, its certificates, SPIFFE ids.

@@ -1,0 +1,1 @@
+//! Images: registry, content, layers, snapshots.

@@ -1,0 +1,3 @@
+//! The small program that holds a pod: PID 1 of its sandbox.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The kernel seam: pod inits, namespaces, cgroups, seccomp, pod network.

@@ -1,0 +1,1 @@
+//! The daemon: every decision and every privileged act of an Aurae node.

@@ -1,0 +1,3 @@
+//! The daemon: every decision and every privileged act of an Aurae node.
+
+fn main() {}

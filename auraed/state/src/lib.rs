@@ -1,0 +1,1 @@
+//! The daemon's SQLite file: the only SQL.

@@ -1,0 +1,1 @@
+//! Validated values that the daemon's crates share.

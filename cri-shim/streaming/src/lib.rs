@@ -1,0 +1,1 @@
+//! Remote-command streams as kubectl speaks them.

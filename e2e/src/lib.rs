@@ -1,0 +1,1 @@
+//! The real thing: control plane, registry, images, crash runs, figures.

@@ -1,0 +1,1 @@
+//! A node to the API server, without root.

@@ -1,0 +1,3 @@
+//! A node to the API server, without root.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Kubernetes and Aurae, translated: plain functions from value to value.
