@@ -1,0 +1,1 @@
+//! The daemon's configuration: a TOML file, overridden by flags, every default working.

@@ -1,0 +1,1 @@
+//! Builds the subsystems, spawns their tasks, drains them within a grace time.

@@ -1,0 +1,1 @@
+//! What the node and its pods say and do: facts, logs, events, timelines.

@@ -1,0 +1,1 @@
+//! The stateless executive: exec, signal and image calls; acts on what runs, remembers nothing.
