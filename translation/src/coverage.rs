@@ -1,0 +1,1 @@
+//! Every field of a pod: mapped, refused with a reason, or ignored with a reason.
