@@ -1,0 +1,201 @@
+//! Why there is no connection, in words that say what to do.
+
+use crate::ClientConfig;
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use tonic::Status;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nothing is at the socket's path.
+    #[error("there is no socket {}: is auraed running, with this run directory?", socket.display())]
+    Missing {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket is there, nobody listens.
+    #[error("nobody answers at {}: auraed was stopped or has crashed; start it", socket.display())]
+    Refused {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The user may not open the socket.
+    #[error(
+        "no permission to open {}: run as root, or let this user into its directory",
+        socket.display()
+    )]
+    Forbidden {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket cannot be opened for another reason.
+    #[error("cannot open the socket {}", socket.display())]
+    Socket {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the client's identity cannot be read.
+    #[error(
+        "cannot read {}: an identity is made by `auraed identity issue NAME --out DIR --owner USER` as root",
+        path.display()
+    )]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the client's identity does not hold what it should.
+    #[error("{} holds no {what}: make the identity anew with `auraed identity issue`", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// The daemon's certificate is not of the authority that the client knows.
+    #[error(
+        "the daemon at {} has a certificate of another authority than {}: the identity is of another node, or the \
+         daemon made a new authority; issue it anew",
+        socket.display(),
+        authority.display()
+    )]
+    Stranger {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// The client's copy of the authority's certificate.
+        authority: PathBuf,
+        /// What TLS said.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon did not accept the client's certificate.
+    #[error(
+        "the daemon at {} does not accept the certificate in {}: it is of another node, or has expired; issue it anew \
+         with `auraed identity issue`",
+        socket.display(),
+        identity.display()
+    )]
+    Rejected {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// The client's identity.
+        identity: PathBuf,
+        /// What the first call said.
+        #[source]
+        source: Box<Status>,
+    },
+    /// The handshake failed for another reason.
+    #[error("the TLS handshake with {} failed", socket.display())]
+    Handshake {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What TLS said.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon accepted and says nothing.
+    #[error("the daemon at {} does not answer in time", socket.display())]
+    Silent {
+        /// The daemon's socket.
+        socket: PathBuf,
+    },
+    /// The daemon answered the first call with an error.
+    #[error("the daemon at {} does not serve: {}", socket.display(), source.message())]
+    Unhealthy {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What the first call said.
+        #[source]
+        source: Box<Status>,
+    },
+}
+
+impl ConnectError {
+    /// Whether waiting may help: the daemon is away or busy, nothing is wrong with the client.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. }
+                | Self::Refused { .. }
+                | Self::Handshake { .. }
+                | Self::Silent { .. }
+                | Self::Unhealthy { .. }
+        )
+    }
+
+    pub(crate) fn socket(socket: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { socket, source },
+            io::ErrorKind::ConnectionRefused => Self::Refused { socket, source },
+            io::ErrorKind::PermissionDenied => Self::Forbidden { socket, source },
+            _ => Self::Socket { socket, source },
+        }
+    }
+
+    pub(crate) fn handshake(config: &ClientConfig, source: io::Error) -> Self {
+        let socket = config.socket.clone();
+        let tls = source
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return Self::Stranger {
+                socket,
+                authority: config.identity.join("ca.crt"),
+                source,
+            };
+        }
+        Self::Handshake { socket, source }
+    }
+}
+
+/// Finds in a call's status why the connection could not be made, where that is the reason.
+#[must_use]
+pub fn connect_error(status: &Status) -> Option<&ConnectError> {
+    chain(status).find_map(|error| error.downcast_ref())
+}
+
+/// Tells a rejected certificate from other failures of the first call.
+pub(crate) fn of_first_call(config: &ClientConfig, status: Status) -> ConnectError {
+    let socket = config.socket.clone();
+    let source = Box::new(status);
+    if chain(&source).any(is_alert) {
+        return ConnectError::Rejected {
+            socket,
+            identity: config.identity.clone(),
+            source,
+        };
+    }
+    ConnectError::Unhealthy { socket, source }
+}
+
+/// Whether TLS ended by the daemon's word.
+fn is_alert(error: &(dyn Error + 'static)) -> bool {
+    let tls = error
+        .downcast_ref::<io::Error>()
+        .and_then(|error| error.get_ref())
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .or_else(|| error.downcast_ref());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+}
+
+fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |error| (*error).source())
+}
