@@ -1,1 +1,23 @@
 //! The real thing: control plane, registry, images, crash runs, figures.
+//!
+//! ```text
+//!  Scratch ── one directory and one guard process a run; the guard removes what a crash leaves
+//!    ├─ NetworkNamespace   all traffic of the run; its threads start the programs
+//!    ├─ Cluster            etcd, API server, controller manager, scheduler, as plain programs
+//!    ├─ Registry           Debian's docker-registry over a storage that `images` writes
+//!    └─ Node               auraed (root) and kubelet-bridge (an ordinary user), killed and started again at will
+//! ```
+//!
+//! Nothing is mocked that can run. Called by `tests/it` (the suite), the binary `e2e` (a cluster to try, benchmarks,
+//! the guard) and through both by `cargo xtask`. Every failure is an `anyhow::Error` that says which program and where
+//! its log is; tests panic with it.
+
+pub mod cluster;
+pub mod home;
+pub mod kubectl;
+pub mod network;
+pub mod process;
+pub mod scratch;
+pub mod skip;
+pub mod sweep;
+pub mod wait;

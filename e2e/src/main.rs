@@ -1,0 +1,60 @@
+//! `e2e`: the suite's tools as a program: a cluster to try, benchmarks, and the guard of every run. `cargo xtask` runs it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use e2e::cluster::Cluster;
+use e2e::network::NetworkNamespace;
+use e2e::scratch::Scratch;
+
+#[derive(Parser)]
+#[command(name = "e2e", about = "A cluster to try, benchmarks, and the guard of a run")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Brings up a control plane with this machine as a node, and stays until it is interrupted.
+    Cluster,
+    /// Waits for the end of its standard input, then removes everything of a run.
+    #[command(hide = true)]
+    Guard {
+        /// The directory of the run.
+        directory: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    // Fails only if a provider is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Arguments::parse().command {
+        Command::Cluster => runtime()?.block_on(cluster()),
+        Command::Guard { directory } => {
+            // The write end is closed by the end of the process that holds it, which is all that is waited for.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            e2e::sweep::run(&directory);
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
+}
+
+async fn cluster() -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let scratch = Arc::new(Scratch::create("cluster")?);
+    let network = Arc::new(NetworkNamespace::create(&scratch)?);
+    let cluster = Cluster::start(&scratch, &network).await?;
+    let client = cluster.client().await?;
+    cluster.namespace_ready(&client, "default").await?;
+    let text = format!("ready in {:?}\n{}", started.elapsed(), cluster.kubectl().run(["get", "ns"])?);
+    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?;
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}
