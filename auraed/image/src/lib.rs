@@ -1,1 +1,40 @@
-//! Images: registry, content, layers, snapshots.
+//! Images: registry, content, layers. Every byte that comes in is hostile until its digest is checked, and every
+//! layer is hostile after that.
+//!
+//! ```text
+//!              Reference, Credentials                          archive (OCI layout or docker-save)
+//!                       │                                                │
+//!   registry: mirrors, then the registry            import: spooled to ingest/, blobs in any order
+//!                       │ manifest, configuration, layers                │
+//!                       └──────────────► layer (at most 3 side by side) ◄┘
+//!         network ─► digest ─► channel ─► blocking thread: inflate ─► diff-id ─► unpack (one root descriptor)
+//!                                              │
+//!                       ingest/<n>/ ─ rename ─► layers/sha256-<diff-id>/root/      one overlayfs lower directory
+//!                                              │
+//!                                  store: catalog in memory, Index for what outlives the process
+//! ```
+//!
+//! [`Store`] is the only way in. Its callers are auraed's image service and the pod engine. Compressed blobs are never
+//! kept: a layer is inflated as it arrives, and only an import spools its archive until it is unpacked.
+//!
+//! On failure nothing is left but what was whole before: a layer appears by one rename, an image by one call of
+//! [`Index::put`] after all its layers are there. What a killed process leaves is in `ingest/`, or is a layer that no
+//! image names; [`Store::open`] removes both, and forgets an image one of whose layers is gone.
+
+mod config;
+mod credentials;
+mod digest;
+mod error;
+mod image;
+mod progress;
+mod reference;
+mod store;
+
+pub use config::{Config, RegistryConfig};
+pub use credentials::Credentials;
+pub use digest::{Digest, InvalidDigest};
+pub use error::{ErrorKind, ImportError, OpenError, PullError, RemoveError};
+pub use image::{Image, ImageConfig, Layer};
+pub use progress::{LayerState, Progress};
+pub use reference::{InvalidReference, Reference};
+pub use store::{Index, IndexError, Store};
