@@ -1,0 +1,1 @@
+//! The default filter of system calls.
