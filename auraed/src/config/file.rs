@@ -1,0 +1,92 @@
+//! The configuration as it is written in the file. Everything may be absent.
+
+use super::{Config, LogFormat, Registry};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The file. `auraed config` prints the effective one in the same form.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) run_dir: Option<PathBuf>,
+    pub(super) log_dir: Option<PathBuf>,
+    pub(super) socket: Option<PathBuf>,
+    pub(super) cgroup_root: Option<String>,
+    pub(super) trust_domain: Option<String>,
+    pub(super) network: Network,
+    pub(super) container_logs: ContainerLogs,
+    pub(super) log: Log,
+    pub(super) images: Images,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Network {
+    pub(super) bridge: Option<String>,
+    pub(super) subnet: Option<String>,
+    pub(super) table: Option<String>,
+    pub(super) mtu: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Images {
+    pub(super) docker_config: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) registries: Vec<Registry>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ContainerLogs {
+    pub(super) max_bytes: Option<u64>,
+    pub(super) max_files: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<LogFormat>,
+}
+
+impl From<&Config> for File {
+    fn from(config: &Config) -> Self {
+        Self {
+            state_dir: Some(config.state_dir.clone()),
+            run_dir: Some(config.run_dir.clone()),
+            log_dir: Some(config.log_dir.clone()),
+            socket: Some(config.socket.clone()),
+            cgroup_root: Some(config.cgroup_root.clone()),
+            trust_domain: Some(config.trust_domain.to_string()),
+            network: Network {
+                bridge: Some(config.network.bridge.clone()),
+                subnet: Some(config.network.subnet.to_string()),
+                table: Some(config.network.table.clone()),
+                mtu: config.network.mtu,
+            },
+            container_logs: ContainerLogs {
+                max_bytes: Some(config.container_logs.max_bytes),
+                max_files: Some(config.container_logs.max_files),
+            },
+            log: Log {
+                level: Some(config.log.level.clone()),
+                format: Some(config.log.format),
+            },
+            images: Images {
+                docker_config: config.images.docker_config.clone(),
+                registries: config.images.registries.clone(),
+            },
+        }
+    }
+}
+
+impl Config {
+    /// The effective configuration as a file that leads to it.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // Paths that are not UTF-8 are all that can fail, and such a path cannot come from a file.
+        toml::to_string_pretty(&File::from(self)).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}

@@ -1,0 +1,106 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auraed.toml");
+    fs_err::write(&path, text).unwrap();
+    Config::load(&Flags {
+        config: Some(path),
+        ..Flags::default()
+    })
+}
+
+#[test]
+fn every_default_works() {
+    let config = parse("").unwrap();
+    assert_eq!(config.socket, Path::new("/run/aurae/aurae.sock"));
+    assert_eq!(config.network.subnet.to_string(), "10.88.0.0/16");
+    assert_eq!(
+        (config.container_logs.max_bytes, config.container_logs.max_files),
+        (10 << 20, 5)
+    );
+}
+
+#[test]
+fn the_socket_follows_the_run_directory() {
+    let config = parse("run_dir = \"/run/other\"").unwrap();
+    assert_eq!(config.socket, Path::new("/run/other/aurae.sock"));
+}
+
+#[test]
+fn flags_override_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auraed.toml");
+    fs_err::write(
+        &path,
+        "cgroup_root = \"one\"\n[network]\nbridge = \"b1\"\ntable = \"t1\"\n",
+    )
+    .unwrap();
+    let flags = Flags {
+        config: Some(path),
+        bridge: Some("b2".into()),
+        ..Flags::default()
+    };
+    let config = Config::load(&flags).unwrap();
+    assert_eq!(config.cgroup_root, "one");
+    assert_eq!(config.network.bridge, "b2");
+    assert_eq!(config.network.table, "t1");
+}
+
+#[test]
+fn an_unknown_field_is_named_with_its_line() {
+    let error = parse("state_dir = \"/x\"\n\n[network]\nbrigde = \"b\"\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("line 4") && error.contains("unknown field `brigde`"),
+        "{error}"
+    );
+    assert!(error.contains("`bridge`"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let flags = Flags {
+        config: Some("/nonexistent/auraed.toml".into()),
+        ..Flags::default()
+    };
+    let error = Config::load(&flags).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot read the configuration /nonexistent/auraed.toml"
+    );
+}
+
+#[test]
+fn values_are_checked() {
+    for (text, field) in [
+        ("state_dir = \"relative\"", "state_dir"),
+        ("run_dir = \"/\"", "run_dir"),
+        ("cgroup_root = \"../x\"", "cgroup_root"),
+        ("cgroup_root = \"/x\"", "cgroup_root"),
+        ("trust_domain = \"Not/One\"", "trust_domain"),
+        (
+            "[network]\nbridge = \"a-name-that-is-too-long\"",
+            "network.bridge",
+        ),
+        ("[network]\ntable = \"a b\"", "network.table"),
+        ("[network]\nsubnet = \"10.0.0.0\"", "network.subnet"),
+        ("[network]\nmtu = 5", "network.mtu"),
+        ("[container_logs]\nmax_files = 0", "container_logs.max_files"),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{field}: ")), "{text}: {error}");
+    }
+    let long = format!("socket = \"/{}\"", "x".repeat(120));
+    assert!(parse(&long).unwrap_err().to_string().starts_with("socket: "));
+}
+
+#[test]
+fn what_is_printed_leads_to_itself() {
+    let text =
+        "cgroup_root = \"a/b\"\n[[images.registries]]\nhost = \"r.example\"\nmirrors = [\"m.example\"]\n";
+    let printed = parse(text).unwrap().to_toml();
+    assert_eq!(parse(&printed).unwrap().to_toml(), printed);
+    assert!(printed.contains("mirrors"), "{printed}");
+}
