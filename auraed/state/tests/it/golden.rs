@@ -1,0 +1,65 @@
+//! Files of every version that was ever written open today, with all they held.
+
+use super::{pod, stop};
+use auraed_state::{PodRow, State};
+use rusqlite::Connection;
+use std::path::Path;
+
+const VERSION_1: &str = include_str!("../golden/version1.sql");
+
+fn schema(path: &Path) -> Vec<String> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection
+        .prepare("select sql from sqlite_schema where sql is not null order by type, name")
+        .unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    rows.map(|sql| sql.unwrap().split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("aurae.db");
+    Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+
+    let state = State::open(&path).unwrap();
+    let stopped = PodRow {
+        stop: stop(1_700_000_001_000, Some(30)),
+        record: b"{\"a\":1}".to_vec(),
+        ..pod("two", 2)
+    };
+    assert_eq!(state.pods().await.unwrap(), [pod("one", 1), stopped]);
+    assert_eq!(
+        state.images().await.unwrap(),
+        [("sha256:00".into(), "{\"id\":\"sha256:00\"}".into())]
+    );
+    let addresses = state.addresses().await.unwrap();
+    assert_eq!(addresses.len(), 1);
+    assert_eq!(
+        (
+            addresses[0].owner.as_str(),
+            addresses[0].address.to_string().as_str()
+        ),
+        ("one", "10.88.0.2")
+    );
+    assert_eq!(state.next_revision(), 4_200);
+}
+
+/// A migration that was released is never edited: the schema it makes is the one in the golden file.
+#[tokio::test]
+async fn the_first_migration_still_makes_version_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let golden = directory.path().join("golden.db");
+    Connection::open(&golden)
+        .unwrap()
+        .execute_batch(VERSION_1)
+        .unwrap();
+    let fresh = directory.path().join("fresh.db");
+    let migration = include_str!("../../migrations/0001_first.sql");
+    Connection::open(&fresh)
+        .unwrap()
+        .execute_batch(migration)
+        .unwrap();
+    assert_eq!(schema(&golden), schema(&fresh));
+}
