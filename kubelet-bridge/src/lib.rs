@@ -1,1 +1,9 @@
 //! A node to the API server, without root.
+
+pub mod aurae;
+pub mod backoff;
+pub mod bridge;
+pub mod chain;
+pub mod cluster;
+pub mod files;
+pub mod flags;
