@@ -1,1 +1,27 @@
-//! Remote-command streams as kubectl speaks them.
+//! Remote-command streams as kubectl speaks them: exec and attach over WebSocket, the server's side.
+//!
+//! The kubelet API (kubelet-bridge) and the CRI streaming server (cri-shim) both take such requests; what runs the
+//! program is theirs. A request's way through here:
+//!
+//! ```text
+//! request head ──Options::from_query──► which streams, which program
+//!              ──negotiate──► Accepted: protocol and answer (101), or Rejection (an HTTP status and a text)
+//! upgraded connection ──session::open──► Input (stdin, sizes)  and  Output (stdout, stderr, the end)
+//! ```
+//!
+//! Served are the subprotocols `v5.channel.k8s.io` and `v4.channel.k8s.io`, their base64 form, and the two unversioned
+//! ones. Each message is a channel's number and data: 0 stdin, 1 stdout, 2 stderr, 3 the end, 4 terminal sizes; v5 adds
+//! 255, by which the client closes a channel. A slow program holds its client back and a slow client its program:
+//! queues are short and bounded.
+
+pub mod options;
+pub mod outcome;
+pub mod protocol;
+pub mod session;
+
+mod frame;
+
+pub use options::{InvalidOptions, Options};
+pub use outcome::Outcome;
+pub use protocol::{Accepted, Protocol, Rejection, negotiate};
+pub use session::{Disconnected, Input, Output, Size};
