@@ -14,9 +14,11 @@
 
 pub mod cluster;
 pub mod home;
+pub mod images;
 pub mod kubectl;
 pub mod network;
 pub mod process;
+pub mod registry;
 pub mod scratch;
 pub mod skip;
 pub mod sweep;

@@ -1,11 +1,20 @@
-//! What make runs: builds, suites, checks, generated code.
+//! What `make` runs: sets up the machine, builds, suites, checks, generated code.
+//!
+//! One file a command. None of them depends on the product's crates, so that each works while those do not compile.
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod lint;
 mod proto;
+mod run;
+mod setup;
+mod shell;
+mod suite;
 
 #[derive(Parser)]
-#[command(name = "xtask", about = "What make runs")]
+#[command(name = "cargo xtask", about = "What make runs")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -13,12 +22,33 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Starts auraed as a node without a cluster, runs examples/hello.yaml on it, and says how to reach it.
+    Run(run::Options),
+    /// Installs and builds what the suite needs, then runs every test.
+    Test(suite::TestOptions),
+    /// Brings up a real control plane with this machine as its node, until it is interrupted.
+    Cluster,
+    /// Measures pods' start and stop, beside kubelet and containerd, and prints a table.
+    Bench(suite::BenchOptions),
+    /// Runs the conformance suites.
+    Conformance,
+    /// Format, clippy, protobuf.
+    Lint,
+    /// Installs and builds what the suite needs; does nothing where it is there and fresh.
+    Setup,
     /// Generates the Rust code of auraed/api from its protobuf files.
     Proto,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Proto => proto::generate(),
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => suite::test(&options),
+        Command::Cluster => suite::cluster(),
+        Command::Bench(options) => suite::bench(&options),
+        Command::Conformance => Ok(suite::conformance()),
+        Command::Lint => lint::everything(),
+        Command::Setup => setup::everything().map(|()| ExitCode::SUCCESS),
+        Command::Proto => proto::generate().map(|()| ExitCode::SUCCESS),
     }
 }

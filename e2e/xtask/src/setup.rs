@@ -1,0 +1,44 @@
+//! Makes a machine ready for the suite, and does nothing where it is: tools from Debian's packages, the control plane and
+//! agnhost built from Go modules. Everything but a few small tools lands in the cache, so that no service is installed
+//! on the machine; each step says what it does and how long it took.
+
+mod debian;
+mod go;
+
+pub(crate) use debian::peer;
+
+use anyhow::bail;
+
+use crate::shell::{cache, find, is_root};
+
+/// All that `test`, `cluster` and `bench` need.
+///
+/// # Errors
+/// No root, no cargo or go, or a step fails.
+pub(crate) fn everything() -> anyhow::Result<()> {
+    root()?;
+    fs_err::create_dir_all(cache())?;
+    debian::tools()?;
+    debian::trees()?;
+    go::programs()
+}
+
+/// What `run` needs: Debian's static busybox and the tools that auraed's network is looked at with.
+///
+/// # Errors
+/// As [`everything`].
+pub(crate) fn busybox() -> anyhow::Result<std::path::PathBuf> {
+    root()?;
+    fs_err::create_dir_all(cache())?;
+    debian::busybox()
+}
+
+fn root() -> anyhow::Result<()> {
+    if !is_root() {
+        bail!("this needs root: auraed makes namespaces, mounts and cgroups, and packages may be missing; run it with sudo");
+    }
+    if find("cc").is_none() {
+        bail!("there is no C compiler, which two Rust crates need: apt-get install gcc libc6-dev");
+    }
+    Ok(())
+}

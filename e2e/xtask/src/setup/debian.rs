@@ -1,0 +1,107 @@
+//! Debian's packages: a few small tools are installed; what would start a service (a registry, nginx, containerd) is
+//! unpacked into the cache instead.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use crate::shell::{cache, find, output, run, say};
+
+/// A program that must be there, and the package that has it.
+const TOOLS: [(&str, &str); 5] = [("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux"), ("nsenter", "util-linux"), ("openssl", "openssl")];
+
+/// What is unpacked together: a directory of the cache, and packages.
+const TREES: [(&str, &[&str]); 3] = [
+    ("busybox", &["busybox-static"]),
+    ("docker-registry", &["docker-registry"]),
+    ("nginx", &["nginx", "nginx-common", "libc6", "libgcc-s1", "libpcre2-8-0", "libssl3", "zlib1g", "libcrypt1"]),
+];
+
+/// The peer of the benchmarks.
+const PEER: (&str, &[&str]) = ("peer", &["containerd", "runc", "containernetworking-plugins", "libseccomp2"]);
+
+/// Installs the tools that are missing.
+pub(super) fn tools() -> anyhow::Result<()> {
+    let mut missing: Vec<&str> = TOOLS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(format_args!("setup: installing {}", missing.join(", ")));
+    update()?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing).env("DEBIAN_FRONTEND", "noninteractive");
+    run(&mut install)
+}
+
+/// Unpacks what the suite's images and registry are made of.
+pub(super) fn trees() -> anyhow::Result<()> {
+    for (name, packages) in TREES {
+        unpack(name, packages)?;
+    }
+    Ok(())
+}
+
+/// Debian's static busybox.
+pub(super) fn busybox() -> anyhow::Result<PathBuf> {
+    let (name, packages) = TREES[0];
+    Ok(unpack(name, packages)?.join("bin/busybox"))
+}
+
+/// containerd, runc and the network plugins, for the benchmarks.
+///
+/// # Errors
+/// They cannot be fetched.
+pub(crate) fn peer() -> anyhow::Result<PathBuf> {
+    unpack(PEER.0, PEER.1)
+}
+
+/// Fetches packages and unpacks them together below `debian/NAME` of the cache.
+fn unpack(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+    let tree = cache().join("debian").join(name);
+    let stamp = tree.with_extension("stamp");
+    if fs_err::read_to_string(&stamp).is_ok_and(|made| made == packages.join("\n")) {
+        return Ok(tree);
+    }
+    let started = Instant::now();
+    say(format_args!("setup: unpacking Debian's {} into {}", packages.join(", "), tree.display()));
+    let archives = tree.with_extension("archives");
+    for directory in [&tree, &archives] {
+        if directory.exists() {
+            fs_err::remove_dir_all(directory)?;
+        }
+        fs_err::create_dir_all(directory)?;
+    }
+    fetch(&archives, packages)?;
+    for entry in fs_err::read_dir(&archives)? {
+        output(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&tree))?;
+    }
+    fs_err::remove_dir_all(&archives)?;
+    fs_err::write(stamp, packages.join("\n"))?;
+    say(format_args!("setup: {name} in {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(tree)
+}
+
+fn fetch(archives: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    if find("apt-get").is_none() {
+        bail!("there is no apt-get: the suite makes its images from Debian's packages, so it runs on Debian and its children");
+    }
+    let download = || {
+        // As root's own user: the sandbox user of apt may not write into the cache.
+        let mut command = Command::new("apt-get");
+        command.current_dir(archives).args(["download", "-q", "-o", "APT::Sandbox::User=root"]).args(packages);
+        output(&mut command)
+    };
+    if download().is_err() {
+        // The lists of a fresh machine are empty, and old ones name packages that are gone.
+        update()?;
+        download().context("fetching packages")?;
+    }
+    Ok(())
+}
+
+fn update() -> anyhow::Result<()> {
+    run(Command::new("apt-get").args(["update", "-qq"]))
+}

@@ -1,0 +1,84 @@
+//! The suite and what else runs on its cluster.
+
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::setup;
+use crate::shell::{cargo, product, run, say, status};
+
+/// What `test` takes.
+#[derive(Args)]
+pub(crate) struct TestOptions {
+    /// Passed on to cargo test, as `-- --nocapture` or a test's name.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// What `bench` takes.
+#[derive(Args)]
+pub(crate) struct BenchOptions {
+    /// This node alone, without kubelet and containerd beside it.
+    #[arg(long)]
+    alone: bool,
+    /// Passed on to the benchmark.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Every test, with one selection of packages and features, so that nothing is compiled twice.
+pub(crate) fn test(options: &TestOptions) -> anyhow::Result<ExitCode> {
+    setup::everything()?;
+    // The suite runs the programs themselves, which a test run alone does not build for every package.
+    run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))?;
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--locked"]).args(&options.arguments).env("AURAE_E2E_REQUIRED", "1");
+    exit(&mut tests)
+}
+
+/// A cluster to try.
+pub(crate) fn cluster() -> anyhow::Result<ExitCode> {
+    setup::everything()?;
+    build()?;
+    exit(Command::new(product("e2e")).arg("cluster"))
+}
+
+/// Figures.
+pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
+    setup::everything()?;
+    build_release()?;
+    let mut command = Command::new(crate::shell::target().join("release/e2e"));
+    command.arg("bench").args(&options.arguments);
+    if !options.alone {
+        match setup::peer() {
+            Ok(tree) => {
+                command.arg("--peer").arg(tree);
+            }
+            Err(error) => say(format_args!("bench: without kubelet and containerd beside it: {error:#}")),
+        }
+    }
+    exit(&mut command)
+}
+
+/// What will be run, for now.
+pub(crate) fn conformance() -> ExitCode {
+    say("conformance: not yet. It will run, against this node on the suite's own control plane:
+  - e2e.test of Kubernetes 1.37, the specs labelled NodeConformance, then Conformance, with one worker node;
+  - critest of cri-tools, once cri-shim serves the CRI;
+  - the same specs against kubelet and containerd, to tell the suite's failures from ours.
+Until then `make test` runs the node against the real control plane.");
+    ExitCode::from(2)
+}
+
+/// Builds every program, with the selection of `test`.
+pub(crate) fn build() -> anyhow::Result<()> {
+    run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))
+}
+
+fn build_release() -> anyhow::Result<()> {
+    run(cargo().args(["build", "--release", "--workspace", "--bins", "--locked"]))
+}
+
+fn exit(command: &mut Command) -> anyhow::Result<ExitCode> {
+    Ok(if status(command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
