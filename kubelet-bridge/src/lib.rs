@@ -7,3 +7,4 @@ pub mod chain;
 pub mod cluster;
 pub mod files;
 pub mod flags;
+pub mod server;
