@@ -22,6 +22,8 @@ pub struct Node {
     pub cluster_domain: String,
     /// Name servers for ClusterFirst; none means that ClusterFirst falls back to Default.
     pub cluster_dns: Vec<IpAddr>,
+    /// The search domains of the machine's own resolv.conf, which ClusterFirst appends.
+    pub host_searches: Vec<String>,
     /// What pods may use, by resource.
     pub allocatable: BTreeMap<String, Quantity>,
     /// Pods without a seccomp profile get RuntimeDefault (kubelet's seccompDefault).

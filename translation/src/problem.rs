@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One thing that stands against a pod.
+/// One thing that stands against a pod, or that its owner should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What follows from it.
@@ -18,15 +18,20 @@ pub struct Problem {
 pub enum Kind {
     /// This node cannot run the pod: phase Failed with this `status.reason`. It does not go away.
     Refused(&'static str),
-    /// The container waits in CreateContainerConfigError until an object appears or changes.
+    /// The container waits in CreateContainerConfigError until an object appears or changes (event Failed).
     Config {
         /// The container's name.
         container: String,
     },
-    /// The pod waits in ContainerCreating until the volume's object appears or changes (event FailedMount).
-    Volume {
-        /// The volume's name.
-        volume: String,
+    /// The whole pod waits in ContainerCreating until an object appears or changes.
+    Waiting {
+        /// The event's reason: `FailedMount` or `FailedCreatePodSandBox`.
+        event: &'static str,
+    },
+    /// The pod runs all the same (see [`crate::pod::warnings`]).
+    Warning {
+        /// The event's reason.
+        event: &'static str,
     },
 }
 
@@ -34,6 +39,15 @@ impl Problem {
     /// True where no change of another object can help.
     pub fn is_final(&self) -> bool {
         matches!(self.kind, Kind::Refused(_))
+    }
+
+    /// The reason of the event that tells of it; all such events are warnings.
+    pub fn event(&self) -> &'static str {
+        match self.kind {
+            Kind::Refused(reason) => reason,
+            Kind::Config { .. } => "Failed",
+            Kind::Waiting { event } | Kind::Warning { event } => event,
+        }
     }
 }
 
@@ -44,3 +58,67 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// The problems found so far, and the words for adding one.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+/// `status.reason` of a pod that holds what this node cannot serve, where kubelet has no word of its own.
+pub(crate) const UNSUPPORTED: &str = "UnsupportedPod";
+
+impl Problems {
+    pub(crate) fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.refuse_as(UNSUPPORTED, field, message);
+    }
+
+    pub(crate) fn refuse_as(
+        &mut self,
+        reason: &'static str,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.add(Kind::Refused(reason), field, message);
+    }
+
+    pub(crate) fn config(&mut self, container: &str, field: impl Into<String>, message: impl Into<String>) {
+        self.add(
+            Kind::Config {
+                container: container.to_owned(),
+            },
+            field,
+            message,
+        );
+    }
+
+    pub(crate) fn wait(&mut self, event: &'static str, field: impl Into<String>, message: impl Into<String>) {
+        self.add(Kind::Waiting { event }, field, message);
+    }
+
+    pub(crate) fn warn(&mut self, event: &'static str, field: impl Into<String>, message: impl Into<String>) {
+        self.add(Kind::Warning { event }, field, message);
+    }
+
+    /// The problems that keep a pod from running.
+    pub(crate) fn blocking(self) -> Vec<Problem> {
+        self.0
+            .into_iter()
+            .filter(|problem| !matches!(problem.kind, Kind::Warning { .. }))
+            .collect()
+    }
+
+    /// The problems that do not.
+    pub(crate) fn warnings(self) -> Vec<Problem> {
+        self.0
+            .into_iter()
+            .filter(|problem| matches!(problem.kind, Kind::Warning { .. }))
+            .collect()
+    }
+
+    fn add(&mut self, kind: Kind, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            kind,
+            field: field.into(),
+            message: message.into(),
+        });
+    }
+}
