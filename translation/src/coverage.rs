@@ -70,6 +70,7 @@ const fn mapped(name: &'static str) -> Field {
         verdict: Verdict::Mapped,
         of: None,
         status_reason: UNSUPPORTED,
+        note: "",
     }
 }
 
@@ -79,6 +80,7 @@ const fn nested(name: &'static str, of: &'static Struct) -> Field {
         verdict: Verdict::Mapped,
         of: Some(of),
         status_reason: UNSUPPORTED,
+        note: "",
     }
 }
 
@@ -88,6 +90,7 @@ const fn only(name: &'static str, values: &'static [&'static str], reason: &'sta
         verdict: Verdict::Only(values, reason),
         of: None,
         status_reason: UNSUPPORTED,
+        note: "",
     }
 }
 
@@ -97,6 +100,7 @@ const fn refused(name: &'static str, reason: &'static str) -> Field {
         verdict: Verdict::Refused(reason),
         of: None,
         status_reason: UNSUPPORTED,
+        note: "",
     }
 }
 
@@ -106,6 +110,7 @@ const fn apart(name: &'static str, reason: &'static str) -> Field {
         verdict: Verdict::Apart(reason),
         of: None,
         status_reason: UNSUPPORTED,
+        note: "",
     }
 }
 
@@ -115,6 +120,7 @@ const fn ignored(name: &'static str, reason: &'static str) -> Field {
         verdict: Verdict::Ignored(reason),
         of: None,
         status_reason: UNSUPPORTED,
+        note: "",
     }
 }
 
