@@ -42,8 +42,18 @@ impl Cluster {
         let directory = scratch.path().join("cluster");
         fs_err::create_dir_all(&directory)?;
         certificates::create(&directory, network)?;
-        let kubectl = Kubectl::new(directory.join("admin.conf"), network.pid(), scratch.path().to_owned())?;
-        let mut cluster = Self { programs: Vec::new(), kubectl, directory, network: network.clone(), scratch: scratch.clone() };
+        let kubectl = Kubectl::new(
+            directory.join("admin.conf"),
+            network.pid(),
+            scratch.path().to_owned(),
+        )?;
+        let mut cluster = Self {
+            programs: Vec::new(),
+            kubectl,
+            directory,
+            network: network.clone(),
+            scratch: scratch.clone(),
+        };
         for launch in control_plane::first(&cluster.directory)? {
             cluster.launch(&launch)?;
         }
@@ -56,7 +66,10 @@ impl Cluster {
     }
 
     fn launch(&mut self, launch: &crate::process::Launch) -> anyhow::Result<()> {
-        let program = self.network.spawner().launch(launch, &self.scratch.log(&launch.name))?;
+        let program = self
+            .network
+            .spawner()
+            .launch(launch, &self.scratch.log(&launch.name))?;
         self.programs.insert(0, program);
         Ok(())
     }
@@ -128,8 +141,16 @@ impl Cluster {
     /// # Errors
     /// The control plane does not do so in time.
     pub async fn create_namespace(&self, client: &Client, name: &str) -> anyhow::Result<()> {
-        let namespace = Namespace { metadata: kube::core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() }, ..Default::default() };
-        Api::<Namespace>::all(client.clone()).create(&Default::default(), &namespace).await?;
+        let namespace = Namespace {
+            metadata: kube::core::ObjectMeta {
+                name: Some(name.to_owned()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        Api::<Namespace>::all(client.clone())
+            .create(&Default::default(), &namespace)
+            .await?;
         self.namespace_ready(client, name).await
     }
 
@@ -140,9 +161,19 @@ impl Cluster {
     pub async fn namespace_ready(&self, client: &Client, name: &str) -> anyhow::Result<()> {
         let patience = Duration::from_secs(60);
         let accounts = Api::<ServiceAccount>::namespaced(client.clone(), name);
-        wait::object(&accounts, "default", patience, "the service account", |account| account.is_some()).await?;
+        wait::object(&accounts, "default", patience, "the service account", |account| {
+            account.is_some()
+        })
+        .await?;
         let bundles = Api::<ConfigMap>::namespaced(client.clone(), name);
-        wait::object(&bundles, "kube-root-ca.crt", patience, "the root certificate", |bundle| bundle.is_some()).await?;
+        wait::object(
+            &bundles,
+            "kube-root-ca.crt",
+            patience,
+            "the root certificate",
+            |bundle| bundle.is_some(),
+        )
+        .await?;
         Ok(())
     }
 }

@@ -23,7 +23,10 @@ pub fn cache() -> PathBuf {
 pub fn built(name: &str) -> anyhow::Result<PathBuf> {
     let path = cache().join("bin").join(name);
     if !path.is_file() {
-        bail!("{} is missing: run `cargo xtask setup` (or `make test`, which does)", path.display());
+        bail!(
+            "{} is missing: run `cargo xtask setup` (or `make test`, which does)",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -41,7 +44,12 @@ pub fn product(name: &str) -> anyhow::Result<PathBuf> {
         .take(2)
         .map(|directory| directory.join(name))
         .find(|path| path.is_file())
-        .with_context(|| format!("{name} is not built beside {}: run `cargo build --workspace --all-targets`", current.display()))
+        .with_context(|| {
+            format!(
+                "{name} is not built beside {}: run `cargo build --workspace --all-targets`",
+                current.display()
+            )
+        })
 }
 
 /// A program of the machine, looked up in `PATH` and the administrator's directories.

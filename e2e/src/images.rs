@@ -51,14 +51,18 @@ impl Store {
         // Another process may be making them; the lock's end is the end of the process.
         fs_err::create_dir_all(directory.join("blobs"))?;
         let lock = fs_err::File::create(directory.join("lock"))?;
-        rustix::fs::flock(lock.file(), rustix::fs::FlockOperation::LockExclusive).context("locking the image cache")?;
+        rustix::fs::flock(lock.file(), rustix::fs::FlockOperation::LockExclusive)
+            .context("locking the image cache")?;
         if let Ok(text) = fs_err::read_to_string(&index)
             && let Ok((made, images)) = serde_json::from_str::<(String, BTreeMap<String, Image>)>(&text)
             && made == inputs
         {
             return Ok(Self { directory, images });
         }
-        let mut store = Self { directory, images: BTreeMap::new() };
+        let mut store = Self {
+            directory,
+            images: BTreeMap::new(),
+        };
         recipes::make(&mut store)?;
         fs_err::write(&index, serde_json::to_string_pretty(&(inputs, &store.images))?)?;
         Ok(store)
@@ -70,7 +74,10 @@ impl Store {
     /// The directory cannot be made.
     pub fn empty(directory: &Path) -> anyhow::Result<Self> {
         fs_err::create_dir_all(directory.join("blobs"))?;
-        Ok(Self { directory: directory.to_owned(), images: BTreeMap::new() })
+        Ok(Self {
+            directory: directory.to_owned(),
+            images: BTreeMap::new(),
+        })
     }
 
     /// The image of this name.
@@ -78,7 +85,9 @@ impl Store {
     /// # Errors
     /// There is none.
     pub fn image(&self, name: &str) -> anyhow::Result<&Image> {
-        self.images.get(name).with_context(|| format!("the suite has no image {name}"))
+        self.images
+            .get(name)
+            .with_context(|| format!("the suite has no image {name}"))
     }
 
     /// Names and images.
@@ -111,6 +120,17 @@ impl Store {
         Ok(())
     }
 
+    /// Makes an image of one layer with one file of this content: for tests that need bytes nobody else has.
+    ///
+    /// # Errors
+    /// No space.
+    pub fn add_text(&mut self, name: &str, content: &str) -> anyhow::Result<()> {
+        let mut layer = layer::Writer::new();
+        layer.file("text", 0o644, content.as_bytes())?;
+        let layer = layer.finish(self, Compression::Gzip)?;
+        self.add(name, &Spec::default(), &[layer], Form::Oci)
+    }
+
     /// Writes an image as an OCI archive, as `aurae image import` reads it.
     ///
     /// # Errors
@@ -130,8 +150,15 @@ impl Store {
         });
         append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         append(&mut archive, "index.json", &serde_json::to_vec(&index)?)?;
-        for blob in std::iter::once(&image.root).chain(&image.manifests).chain(&image.blobs) {
-            append(&mut archive, &format!("blobs/sha256/{}", blob.hex()), &fs_err::read(self.file(blob))?)?;
+        for blob in std::iter::once(&image.root)
+            .chain(&image.manifests)
+            .chain(&image.blobs)
+        {
+            append(
+                &mut archive,
+                &format!("blobs/sha256/{}", blob.hex()),
+                &fs_err::read(self.file(blob))?,
+            )?;
         }
         archive.finish().context("writing the archive")
     }
@@ -141,5 +168,7 @@ fn append(archive: &mut tar::Builder<fs_err::File>, path: &str, content: &[u8]) 
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
-    archive.append_data(&mut header, path, content).with_context(|| format!("writing {path}"))
+    archive
+        .append_data(&mut header, path, content)
+        .with_context(|| format!("writing {path}"))
 }

@@ -26,12 +26,27 @@ impl Kubectl {
     /// # Errors
     /// kubectl is not built.
     pub fn new(kubeconfig: PathBuf, network: u32, run: PathBuf) -> anyhow::Result<Self> {
-        Ok(Self { program: home::built("kubectl")?, kubeconfig, cache: run.join("kubectl-cache"), namespace: "default".to_owned(), network, run })
+        Ok(Self {
+            program: home::built("kubectl")?,
+            kubeconfig,
+            cache: run.join("kubectl-cache"),
+            namespace: "default".to_owned(),
+            network,
+            run,
+        })
     }
 
     /// The same in another namespace.
     pub fn in_namespace(&self, namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), ..self.clone() }
+        Self {
+            namespace: namespace.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The namespace it works in.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// A command, for callers that need its pipes.
@@ -58,7 +73,10 @@ impl Kubectl {
     /// It cannot be started.
     pub fn output<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Output> {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))
+        command
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("starting {command:?}"))
     }
 
     /// Runs it, with its standard output.
@@ -75,12 +93,26 @@ impl Kubectl {
     ///
     /// # Errors
     /// It fails; with what it said.
-    pub fn run_with_input<'a>(&self, arguments: impl IntoIterator<Item = &'a str>, input: &str) -> anyhow::Result<String> {
+    pub fn run_with_input<'a>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+        input: &str,
+    ) -> anyhow::Result<String> {
         let arguments: Vec<&str> = arguments.into_iter().collect();
         let mut command = self.command(arguments.iter().copied());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting kubectl")?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting kubectl")?;
         // Dropped at the end of the statement: kubectl sees the end of its input.
-        child.stdin.take().context("kubectl has no input")?.write_all(input.as_bytes()).context("writing to kubectl")?;
+        child
+            .stdin
+            .take()
+            .context("kubectl has no input")?
+            .write_all(input.as_bytes())
+            .context("writing to kubectl")?;
         finish(&arguments, &child.wait_with_output()?)
     }
 

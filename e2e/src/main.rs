@@ -43,7 +43,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
 
 async fn cluster() -> anyhow::Result<()> {
@@ -53,7 +56,11 @@ async fn cluster() -> anyhow::Result<()> {
     let cluster = Cluster::start(&scratch, &network).await?;
     let client = cluster.client().await?;
     cluster.namespace_ready(&client, "default").await?;
-    let text = format!("ready in {:?}\n{}", started.elapsed(), cluster.kubectl().run(["get", "ns"])?);
+    let text = format!(
+        "ready in {:?}\n{}",
+        started.elapsed(),
+        cluster.kubectl().run(["get", "ns"])?
+    );
     std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?;
     tokio::signal::ctrl_c().await?;
     Ok(())

@@ -55,11 +55,15 @@ impl NetworkNamespace {
     }
 
     fn configure(&self) -> anyhow::Result<()> {
-        let mut script = String::from("link set lo up\nlink add eth0 type veth peer name uplink\nlink set eth0 up\nlink set uplink up\n");
+        let mut script = String::from(
+            "link set lo up\nlink add eth0 type veth peer name uplink\nlink set eth0 up\nlink set uplink up\n",
+        );
         for index in 0..ADDRESSES {
             script.push_str(&format!("addr add {}/24 dev eth0\n", address(index)));
         }
-        script.push_str(&format!("addr add {API_SERVICE} dev lo\nroute add default via 10.99.0.1 dev eth0\n"));
+        script.push_str(&format!(
+            "addr add {API_SERVICE} dev lo\nroute add default via 10.99.0.1 dev eth0\n"
+        ));
         self.run(["sh", "-c", &format!("printf '%s' '{script}' | ip -batch -")])?;
         Ok(())
     }
@@ -75,13 +79,19 @@ impl NetworkNamespace {
     /// No root.
     pub fn enter(&self) -> anyhow::Result<()> {
         let namespace = open(self.holder.pid())?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).context("entering the network namespace")
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("entering the network namespace")
     }
 
     /// A command that runs in it.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg("-t").arg(self.holder.pid().to_string()).arg("-n").arg("--").arg(program.as_ref());
+        command
+            .arg("-t")
+            .arg(self.holder.pid().to_string())
+            .arg("-n")
+            .arg("--")
+            .arg(program.as_ref());
         command
     }
 
@@ -107,5 +117,7 @@ pub fn address(index: u8) -> Ipv4Addr {
 }
 
 fn open(pid: u32) -> anyhow::Result<OwnedFd> {
-    Ok(fs_err::File::open(format!("/proc/{pid}/ns/net"))?.into_file().into())
+    Ok(fs_err::File::open(format!("/proc/{pid}/ns/net"))?
+        .into_file()
+        .into())
 }

@@ -35,7 +35,14 @@ pub struct Launch {
 impl Launch {
     /// `program` with no arguments, as root.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), program: program.into(), arguments: Vec::new(), environment: Vec::new(), user: None, bound: true }
+        Self {
+            name: name.into(),
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            user: None,
+            bound: true,
+        }
     }
 
     /// Adds one argument.
@@ -46,13 +53,15 @@ impl Launch {
 
     /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments
+            .extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
     /// Adds an environment variable.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -67,7 +76,10 @@ impl Launch {
         if self.bound || self.user.is_some() {
             command = Command::new("setpriv");
             if let Some((uid, gid)) = self.user {
-                command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--clear-groups");
+                command
+                    .arg(format!("--reuid={uid}"))
+                    .arg(format!("--regid={gid}"))
+                    .arg("--clear-groups");
             }
             if self.bound {
                 command.args(["--pdeathsig", "KILL"]);
@@ -76,7 +88,9 @@ impl Launch {
         } else {
             command = Command::new(&self.program);
         }
-        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -98,22 +112,30 @@ impl Spawner {
     pub fn start(run: &Path, network: Option<OwnedFd>) -> anyhow::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let (ready, entered) = mpsc::channel();
-        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            let moved = network.map_or(Ok(()), |namespace| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-            });
-            let failed = moved.is_err();
-            // A caller that is gone wants no answer, here and below.
-            let _ = ready.send(moved);
-            if failed {
-                return;
-            }
-            for (mut command, reply) in inbox {
-                let _ = reply.send(command.spawn());
-            }
-        })?;
-        entered.recv().context("the spawner ended")?.context("entering the network namespace")?;
-        Ok(Self { requests, run: run.to_owned() })
+        std::thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || {
+                let moved = network.map_or(Ok(()), |namespace| {
+                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                });
+                let failed = moved.is_err();
+                // A caller that is gone wants no answer, here and below.
+                let _ = ready.send(moved);
+                if failed {
+                    return;
+                }
+                for (mut command, reply) in inbox {
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
+        entered
+            .recv()
+            .context("the spawner ended")?
+            .context("entering the network namespace")?;
+        Ok(Self {
+            requests,
+            run: run.to_owned(),
+        })
     }
 
     /// Starts a program that logs to `log` (appended to, so that a restart keeps what was said before).
@@ -128,8 +150,15 @@ impl Spawner {
             .stdin(Stdio::null())
             .stdout(Stdio::from(output.file().try_clone()?))
             .stderr(Stdio::from(output.into_file()));
-        let child = self.spawn(command).with_context(|| format!("starting {}", launch.name))?;
-        Ok(Program { name: launch.name.clone(), pid: child.id(), log: log.to_owned(), child: Mutex::new(child) })
+        let child = self
+            .spawn(command)
+            .with_context(|| format!("starting {}", launch.name))?;
+        Ok(Program {
+            name: launch.name.clone(),
+            pid: child.id(),
+            log: log.to_owned(),
+            child: Mutex::new(child),
+        })
     }
 
     /// Starts a prepared command on the thread.
@@ -138,7 +167,10 @@ impl Spawner {
     /// As [`Command::spawn`].
     pub fn spawn(&self, command: Command) -> anyhow::Result<Child> {
         let (reply, answer) = mpsc::channel();
-        self.requests.send((Box::new(command), reply)).ok().context("the spawner ended")?;
+        self.requests
+            .send((Box::new(command), reply))
+            .ok()
+            .context("the spawner ended")?;
         Ok(answer.recv().context("the spawner ended")??)
     }
 }
@@ -165,7 +197,12 @@ impl Program {
 
     /// Its exit status, if it has ended.
     pub fn exited(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten()
+        self.child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_wait()
+            .ok()
+            .flatten()
     }
 
     /// # Errors
@@ -173,7 +210,12 @@ impl Program {
     pub fn check(&self) -> anyhow::Result<()> {
         match self.exited() {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({status}); the end of {}:\n{}", self.name, self.log.display(), self.tail(20)),
+            Some(status) => bail!(
+                "{} ended ({status}); the end of {}:\n{}",
+                self.name,
+                self.log.display(),
+                self.tail(20)
+            ),
         }
     }
 
@@ -206,7 +248,11 @@ impl Program {
             Some(status) => Ok(status),
             None => {
                 self.kill();
-                bail!("{} did not end within {patience:?} of SIGTERM; the end of its log:\n{}", self.name, self.tail(20))
+                bail!(
+                    "{} did not end within {patience:?} of SIGTERM; the end of its log:\n{}",
+                    self.name,
+                    self.tail(20)
+                )
             }
         }
     }
@@ -250,7 +296,10 @@ pub fn tail(file: &Path, lines: usize) -> String {
 /// # Errors
 /// It cannot be started or fails; with what it printed.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         bail!(
             "{command:?} failed ({}): {}{}",

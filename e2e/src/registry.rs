@@ -41,9 +41,15 @@ impl Registry {
         let program = network.spawner().launch(&launch, &scratch.log("registry"))?;
         wait::blocking(Duration::from_secs(20), "the registry", || {
             program.check()?;
-            Ok(network.run(["sh", "-c", "ss -Hltn 'sport = :5000' | grep -q ."]).is_ok().then_some(()))
+            Ok(network
+                .run(["sh", "-c", "ss -Hltn 'sport = :5000' | grep -q ."])
+                .is_ok()
+                .then_some(()))
         })?;
-        Ok(Self { storage, _program: program })
+        Ok(Self {
+            storage,
+            _program: program,
+        })
     }
 
     /// How a pod names the suite's image.
@@ -90,12 +96,18 @@ http:
 }
 
 fn blob_path(storage: &Path, blob: &Blob) -> PathBuf {
-    storage.join("docker/registry/v2/blobs/sha256").join(&blob.hex()[..2]).join(blob.hex())
+    storage
+        .join("docker/registry/v2/blobs/sha256")
+        .join(&blob.hex()[..2])
+        .join(blob.hex())
 }
 
 fn put(storage: &Path, store: &Store, image: &Image, name: &str, tag: &str) -> anyhow::Result<()> {
     let repository = storage.join("docker/registry/v2/repositories").join(name);
-    for blob in std::iter::once(&image.root).chain(&image.manifests).chain(&image.blobs) {
+    for blob in std::iter::once(&image.root)
+        .chain(&image.manifests)
+        .chain(&image.blobs)
+    {
         let directory = blob_path(storage, blob);
         let target = directory.join("data");
         if !target.exists() {
@@ -110,7 +122,12 @@ fn put(storage: &Path, store: &Store, image: &Image, name: &str, tag: &str) -> a
         link(&repository.join("_layers/sha256").join(blob.hex()), blob)?;
     }
     for manifest in std::iter::once(&image.root).chain(&image.manifests) {
-        link(&repository.join("_manifests/revisions/sha256").join(manifest.hex()), manifest)?;
+        link(
+            &repository
+                .join("_manifests/revisions/sha256")
+                .join(manifest.hex()),
+            manifest,
+        )?;
     }
     let tags = repository.join("_manifests/tags").join(tag);
     link(&tags.join("current"), &image.root)?;

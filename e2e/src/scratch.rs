@@ -42,7 +42,12 @@ impl Scratch {
         fs_err::create_dir_all(path.join("log"))?;
         let guard = start_guard(&path)?;
         let spawner = Spawner::start(&path, None)?;
-        Ok(Self { path, name: format!("{}{name}", sweep::CGROUP_PREFIX), spawner, _guard: guard })
+        Ok(Self {
+            path,
+            name: format!("{}{name}", sweep::CGROUP_PREFIX),
+            spawner,
+            _guard: guard,
+        })
     }
 
     /// The directory.
@@ -69,7 +74,12 @@ impl Scratch {
     pub fn mark_failed(&self) {
         // Losing the logs of a failure must not hide the failure.
         let _ = fs_err::write(self.path.join(sweep::FAILED), "");
-        let _ = writeln!(std::io::stderr(), "logs: {} (after the run: {})", self.path.join("log").display(), sweep::kept(&self.path).display());
+        let _ = writeln!(
+            std::io::stderr(),
+            "logs: {} (after the run: {})",
+            self.path.join("log").display(),
+            sweep::kept(&self.path).display()
+        );
     }
 }
 
@@ -89,10 +99,17 @@ fn start_guard(path: &Path) -> anyhow::Result<ChildStdin> {
 
 /// Sweeps directories whose process and guard are both gone.
 fn remove_abandoned() {
-    let Ok(entries) = fs_err::read_dir(ROOT) else { return };
+    let Ok(entries) = fs_err::read_dir(ROOT) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
-        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.rsplit('-').next()?.parse::<u32>().ok()) else { continue };
+        let Some(pid) = path
+            .file_name()
+            .and_then(|name| name.to_str()?.rsplit('-').next()?.parse::<u32>().ok())
+        else {
+            continue;
+        };
         if !sweep::alive(pid) && !sweep::guarded(&path) {
             sweep::run(&path);
         }

@@ -18,7 +18,9 @@ pub const FAILED: &str = "failed";
 
 /// Removes everything of the run in `directory`.
 pub fn run(directory: &Path) {
-    let Some(name) = directory.file_name().and_then(|name| name.to_str()) else { return };
+    let Some(name) = directory.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
     let cgroups = cgroups(&format!("{CGROUP_PREFIX}{name}"));
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
@@ -45,7 +47,9 @@ pub fn run(directory: &Path) {
 
 /// Where the logs of a failed run are kept.
 pub fn kept(directory: &Path) -> PathBuf {
-    home::cache().join("e2e/failed").join(directory.file_name().unwrap_or_default())
+    home::cache()
+        .join("e2e/failed")
+        .join(directory.file_name().unwrap_or_default())
 }
 
 fn keep(directory: &Path) {
@@ -56,7 +60,9 @@ fn keep(directory: &Path) {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let Ok(entries) = fs_err::read_dir(from) else { return };
+    let Ok(entries) = fs_err::read_dir(from) else {
+        return;
+    };
     for entry in entries.flatten() {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
@@ -70,8 +76,12 @@ fn copy(from: &Path, to: &Path) {
 
 /// Whether a process runs: neither gone nor waiting to be reaped.
 pub fn alive(pid: u32) -> bool {
-    fs_err::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])))
+    fs_err::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+    })
 }
 
 /// Whether a guard still waits for this run.
@@ -79,7 +89,8 @@ pub fn guarded(directory: &Path) -> bool {
     numbers("/proc").any(|pid| {
         fs_err::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
             let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-            words.get(1) == Some(&b"guard".as_slice()) && words.get(2) == Some(&directory.as_os_str().as_bytes())
+            words.get(1) == Some(&b"guard".as_slice())
+                && words.get(2) == Some(&directory.as_os_str().as_bytes())
         })
     })
 }
@@ -88,9 +99,16 @@ pub fn guarded(directory: &Path) -> bool {
 pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
     let mut found = BTreeSet::new();
     let hierarchies = directories(Path::new("/sys/fs/cgroup"));
-    for parent in hierarchies.iter().map(PathBuf::as_path).chain([Path::new("/sys/fs/cgroup")]) {
+    for parent in hierarchies
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([Path::new("/sys/fs/cgroup")])
+    {
         for top in directories(parent) {
-            if top.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)) {
+            if top
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            {
                 collect(&top, &mut found);
             }
         }
@@ -106,8 +124,14 @@ fn collect(directory: &Path, found: &mut BTreeSet<PathBuf>) {
 }
 
 fn directories(parent: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs_err::read_dir(parent) else { return Vec::new() };
-    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    let Ok(entries) = fs_err::read_dir(parent) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn numbers(directory: &str) -> impl Iterator<Item = u32> {
@@ -122,18 +146,29 @@ fn processes(directory: &Path, cgroups: &[PathBuf]) -> Vec<Pid> {
     mark.extend_from_slice(directory.as_os_str().as_bytes());
     let mut found: BTreeSet<u32> = numbers("/proc")
         .filter(|pid| *pid != std::process::id())
-        .filter(|pid| fs_err::read(format!("/proc/{pid}/environ")).is_ok_and(|list| list.split(|byte| *byte == 0).any(|entry| entry == mark)))
+        .filter(|pid| {
+            fs_err::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|list| list.split(|byte| *byte == 0).any(|entry| entry == mark))
+        })
         .collect();
     for cgroup in cgroups {
         let text = fs_err::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
         found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
     }
-    found.into_iter().filter(|pid| alive(*pid)).filter_map(|pid| Pid::from_raw(pid.try_into().ok()?)).collect()
+    found
+        .into_iter()
+        .filter(|pid| alive(*pid))
+        .filter_map(|pid| Pid::from_raw(pid.try_into().ok()?))
+        .collect()
 }
 
 fn unmount_below(directory: &Path) {
     let table = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points: Vec<&str> = table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| Path::new(point).starts_with(directory)).collect();
+    let points: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|point| Path::new(point).starts_with(directory))
+        .collect();
     for point in points.iter().rev() {
         let _ = unmount(*point, UnmountFlags::DETACH);
     }

@@ -15,7 +15,11 @@ const PAUSE: Duration = Duration::from_millis(25);
 ///
 /// # Errors
 /// The condition fails (which ends the wait at once), or `patience` is over.
-pub fn blocking<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub fn blocking<T>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = condition().with_context(|| format!("waiting for {what}"))? {
@@ -33,7 +37,11 @@ pub fn blocking<T>(patience: Duration, what: &str, mut condition: impl FnMut() -
 ///
 /// # Errors
 /// `patience` is over.
-pub async fn until<T>(patience: Duration, what: &str, mut condition: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub async fn until<T>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
         let last = match condition().await {
@@ -42,7 +50,8 @@ pub async fn until<T>(patience: Duration, what: &str, mut condition: impl AsyncF
             Err(error) => Some(error),
         };
         if tokio::time::Instant::now() > deadline {
-            return Err(last.unwrap_or_else(|| anyhow::anyhow!("the condition does not hold"))).context(format!("{what}: not within {patience:?}"));
+            return Err(last.unwrap_or_else(|| anyhow::anyhow!("the condition does not hold")))
+                .context(format!("{what}: not within {patience:?}"));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -52,7 +61,13 @@ pub async fn until<T>(patience: Duration, what: &str, mut condition: impl AsyncF
 ///
 /// # Errors
 /// `patience` is over; with the object as it was last seen.
-pub async fn object<K>(api: &Api<K>, name: &str, patience: Duration, what: &str, condition: impl Fn(Option<&K>) -> bool) -> anyhow::Result<Option<K>>
+pub async fn object<K>(
+    api: &Api<K>,
+    name: &str,
+    patience: Duration,
+    what: &str,
+    condition: impl Fn(Option<&K>) -> bool,
+) -> anyhow::Result<Option<K>>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + serde::Serialize + 'static,
 {
@@ -75,7 +90,10 @@ where
     match watched {
         Ok(result) => result.map(|()| last),
         Err(_) => {
-            let seen = last.map_or_else(|| "absent".to_owned(), |object| serde_json::to_string(&object).unwrap_or_default());
+            let seen = last.map_or_else(
+                || "absent".to_owned(),
+                |object| serde_json::to_string(&object).unwrap_or_default(),
+            );
             bail!("{what}: {name} not within {patience:?}; last seen: {seen}")
         }
     }
@@ -85,17 +103,29 @@ where
 ///
 /// # Errors
 /// `patience` is over; with the names last seen.
-pub async fn objects<K>(api: &Api<K>, labels: &str, patience: Duration, what: &str, condition: impl Fn(&[K]) -> bool) -> anyhow::Result<Vec<K>>
+pub async fn objects<K>(
+    api: &Api<K>,
+    labels: &str,
+    patience: Duration,
+    what: &str,
+    condition: impl Fn(&[K]) -> bool,
+) -> anyhow::Result<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + serde::Serialize + 'static,
 {
     let (store, writer) = kube::runtime::reflector::store();
     let mut seen: Vec<K> = Vec::new();
     let watched = tokio::time::timeout(patience, async {
-        let events = kube::runtime::reflector(writer, watcher(api.clone(), watcher::Config::default().labels(labels)).default_backoff());
+        let events = kube::runtime::reflector(
+            writer,
+            watcher(api.clone(), watcher::Config::default().labels(labels)).default_backoff(),
+        );
         pin_mut!(events);
         while let Ok(event) = events.try_next().await {
-            if matches!(event, None | Some(watcher::Event::Init | watcher::Event::InitApply(_))) {
+            if matches!(
+                event,
+                None | Some(watcher::Event::Init | watcher::Event::InitApply(_))
+            ) {
                 continue;
             }
             seen = store.state().iter().map(|object| K::clone(object)).collect();
@@ -107,6 +137,9 @@ where
     .await;
     match watched {
         Ok(()) if condition(&seen) => Ok(seen),
-        _ => bail!("{what}: {labels} not within {patience:?}; last seen: {}", serde_json::to_string(&seen).unwrap_or_default()),
+        _ => bail!(
+            "{what}: {labels} not within {patience:?}; last seen: {}",
+            serde_json::to_string(&seen).unwrap_or_default()
+        ),
     }
 }

@@ -13,7 +13,15 @@ pub(super) fn create(directory: &Path, network: &NetworkNamespace) -> anyhow::Re
     fs_err::write(&config, configuration(directory))?;
     let kubeadm = built("kubeadm")?;
     let phase = |words: &[&str]| -> anyhow::Result<()> {
-        output(network.command(&kubeadm).args(["init", "phase"]).args(words).arg("--config").arg(&config)).map(drop)
+        output(
+            network
+                .command(&kubeadm)
+                .args(["init", "phase"])
+                .args(words)
+                .arg("--config")
+                .arg(&config),
+        )
+        .map(drop)
     };
     phase(&["certs", "all"])?;
     let target = format!("--kubeconfig-dir={}", directory.display());
@@ -28,7 +36,9 @@ pub(super) fn create(directory: &Path, network: &NetworkNamespace) -> anyhow::Re
 /// A kubeconfig whose client certificate names `user` and `groups`.
 pub(super) fn kubeconfig(directory: &Path, user: &str, groups: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(built("kubeadm")?);
-    command.args(["kubeconfig", "user", "--client-name", user, "--config"]).arg(directory.join("kubeadm.yaml"));
+    command
+        .args(["kubeconfig", "user", "--client-name", user, "--config"])
+        .arg(directory.join("kubeadm.yaml"));
     for group in groups {
         command.args(["--org", group]);
     }

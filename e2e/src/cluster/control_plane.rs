@@ -24,8 +24,18 @@ fn etcd(directory: &Path) -> anyhow::Result<Launch> {
         .arg("--data-dir")
         .arg(&data)
         .args(["--listen-client-urls", ETCD, "--advertise-client-urls", ETCD])
-        .args(["--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380"])
-        .args(["--initial-cluster", "default=http://127.0.0.1:2380", "--log-level", "warn"])
+        .args([
+            "--listen-peer-urls",
+            "http://127.0.0.1:2380",
+            "--initial-advertise-peer-urls",
+            "http://127.0.0.1:2380",
+        ])
+        .args([
+            "--initial-cluster",
+            "default=http://127.0.0.1:2380",
+            "--log-level",
+            "warn",
+        ])
         // Nothing of a test survives the machine, so nothing has to.
         .arg("--unsafe-no-fsync"))
 }
@@ -71,26 +81,50 @@ fn controller_manager(directory: &Path) -> anyhow::Result<Launch> {
     let pki = directory.join("pki");
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.join(name).display());
     let config = directory.join("controller-manager.conf");
-    Ok(Launch::new("kube-controller-manager", built("kube-controller-manager")?)
-        .args(["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"].map(|flag| format!("--{flag}={}", config.display())))
-        // At the default of 20 requests a second it spends five seconds on its own service accounts.
-        .args(["--kube-api-qps=500", "--kube-api-burst=1000"])
-        .args(["--leader-elect=false", "--use-service-account-credentials=true", "--controllers=*,bootstrap-signer-controller,token-cleaner-controller"])
-        .args([
-            file("root-ca-file", "ca.crt"),
-            file("client-ca-file", "ca.crt"),
-            file("requestheader-client-ca-file", "front-proxy-ca.crt"),
-            file("cluster-signing-cert-file", "ca.crt"),
-            file("cluster-signing-key-file", "ca.key"),
-            file("service-account-private-key-file", "sa.key"),
-        ])
-        .arg(format!("--cert-dir={}", directory.join("run").display())))
+    Ok(
+        Launch::new("kube-controller-manager", built("kube-controller-manager")?)
+            .args(
+                [
+                    "kubeconfig",
+                    "authentication-kubeconfig",
+                    "authorization-kubeconfig",
+                ]
+                .map(|flag| format!("--{flag}={}", config.display())),
+            )
+            // At the default of 20 requests a second it spends five seconds on its own service accounts.
+            .args(["--kube-api-qps=500", "--kube-api-burst=1000"])
+            .args([
+                "--leader-elect=false",
+                "--use-service-account-credentials=true",
+                "--controllers=*,bootstrap-signer-controller,token-cleaner-controller",
+            ])
+            .args([
+                file("root-ca-file", "ca.crt"),
+                file("client-ca-file", "ca.crt"),
+                file("requestheader-client-ca-file", "front-proxy-ca.crt"),
+                file("cluster-signing-cert-file", "ca.crt"),
+                file("cluster-signing-key-file", "ca.key"),
+                file("service-account-private-key-file", "sa.key"),
+            ])
+            .arg(format!("--cert-dir={}", directory.join("run").display())),
+    )
 }
 
 fn scheduler(directory: &Path) -> anyhow::Result<Launch> {
     let config = directory.join("scheduler.conf");
     Ok(Launch::new("kube-scheduler", built("kube-scheduler")?)
-        .args(["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"].map(|flag| format!("--{flag}={}", config.display())))
-        .args(["--leader-elect=false", "--kube-api-qps=500", "--kube-api-burst=1000"])
+        .args(
+            [
+                "kubeconfig",
+                "authentication-kubeconfig",
+                "authorization-kubeconfig",
+            ]
+            .map(|flag| format!("--{flag}={}", config.display())),
+        )
+        .args([
+            "--leader-elect=false",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+        ])
         .arg(format!("--cert-dir={}", directory.join("run").display())))
 }

@@ -26,7 +26,10 @@ pub struct Blob {
 impl Blob {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self { digest: digest(bytes), size: bytes.len() as u64 }
+        Self {
+            digest: digest(bytes),
+            size: bytes.len() as u64,
+        }
     }
 
     /// The digest without its algorithm.
@@ -38,7 +41,8 @@ impl Blob {
 /// The digest of bytes, as OCI writes it.
 pub(super) fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    hash.iter()
+        .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// How a layer is stored.
@@ -69,7 +73,10 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new() -> Self {
-        Self { archive: tar::Builder::new(Vec::new()), directories: BTreeSet::new() }
+        Self {
+            archive: tar::Builder::new(Vec::new()),
+            directories: BTreeSet::new(),
+        }
     }
 
     /// A directory, after those above it.
@@ -81,22 +88,31 @@ impl Writer {
             return Ok(());
         }
         let mut header = header(EntryType::Directory, mode, 0);
-        self.archive.append_data(&mut header, format!("{path}/"), std::io::empty()).context("writing a layer")
+        self.archive
+            .append_data(&mut header, format!("{path}/"), std::io::empty())
+            .context("writing a layer")
     }
 
     fn parents(&mut self, path: &str) -> anyhow::Result<()> {
-        if self.directories.contains(path) { Ok(()) } else { self.directory(path, 0o755) }
+        if self.directories.contains(path) {
+            Ok(())
+        } else {
+            self.directory(path, 0o755)
+        }
     }
 
     fn parents_of(&mut self, path: &str) -> anyhow::Result<()> {
-        path.rsplit_once('/').map_or(Ok(()), |(parent, _)| self.parents(parent))
+        path.rsplit_once('/')
+            .map_or(Ok(()), |(parent, _)| self.parents(parent))
     }
 
     /// A file of root's.
     pub(super) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
         self.parents_of(path)?;
         let mut header = header(EntryType::Regular, mode, content.len() as u64);
-        self.archive.append_data(&mut header, path, content).context("writing a layer")
+        self.archive
+            .append_data(&mut header, path, content)
+            .context("writing a layer")
     }
 
     /// A second name of a file in the same layer.
@@ -111,7 +127,9 @@ impl Writer {
 
     fn link(&mut self, kind: EntryType, path: &str, target: &str) -> anyhow::Result<()> {
         self.parents_of(path)?;
-        self.archive.append_link(&mut header(kind, 0o777, 0), path, target).context("writing a layer")
+        self.archive
+            .append_link(&mut header(kind, 0o777, 0), path, target)
+            .context("writing a layer")
     }
 
     /// Everything below a directory of this machine that `keep` accepts, as root's.
@@ -124,7 +142,11 @@ impl Writer {
         entries.sort_by_key(fs_err::DirEntry::file_name);
         for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            let path = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 self.branch(&entry.path(), &path, keep)?;
@@ -151,7 +173,11 @@ impl Writer {
             }
             Compression::Zstd => zstd::encode_all(plain.as_slice(), 1)?,
         };
-        Ok(Layer { blob: store.put(&packed)?, diff_id: digest(&plain), compression })
+        Ok(Layer {
+            blob: store.put(&packed)?,
+            diff_id: digest(&plain),
+            compression,
+        })
     }
 }
 

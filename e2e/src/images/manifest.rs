@@ -27,13 +27,25 @@ pub enum Form {
     DockerList,
 }
 
-pub(super) fn write(store: &Store, name: &str, spec: &Spec, layers: &[Layer], form: Form) -> anyhow::Result<Image> {
+pub(super) fn write(
+    store: &Store,
+    name: &str,
+    spec: &Spec,
+    layers: &[Layer],
+    form: Form,
+) -> anyhow::Result<Image> {
     let config = store.put(&serde_json::to_vec(&configuration(name, spec, layers))?)?;
     let oci = form == Form::Oci;
     let (config_type, manifest_type) = if oci {
-        ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.manifest.v1+json")
+        (
+            "application/vnd.oci.image.config.v1+json",
+            "application/vnd.oci.image.manifest.v1+json",
+        )
     } else {
-        ("application/vnd.docker.container.image.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+        (
+            "application/vnd.docker.container.image.v1+json",
+            "application/vnd.docker.distribution.manifest.v2+json",
+        )
     };
     let descriptors: Vec<Value> = layers.iter().map(|layer| json!({"mediaType": layer_type(layer, oci), "digest": layer.blob.digest, "size": layer.blob.size})).collect();
     let manifest = json!({
@@ -43,9 +55,16 @@ pub(super) fn write(store: &Store, name: &str, spec: &Spec, layers: &[Layer], fo
         "layers": descriptors,
     });
     let manifest = store.put(&serde_json::to_vec_pretty(&manifest)?)?;
-    let blobs = std::iter::once(config).chain(layers.iter().map(|layer| layer.blob.clone())).collect();
+    let blobs = std::iter::once(config)
+        .chain(layers.iter().map(|layer| layer.blob.clone()))
+        .collect();
     if oci {
-        return Ok(Image { root: manifest, media_type: manifest_type.to_owned(), manifests: Vec::new(), blobs });
+        return Ok(Image {
+            root: manifest,
+            media_type: manifest_type.to_owned(),
+            manifests: Vec::new(),
+            blobs,
+        });
     }
     let list_type = "application/vnd.docker.distribution.manifest.list.v2+json";
     let entry = |architecture: &str, digest: &str, size: u64| json!({"mediaType": manifest_type, "digest": digest, "size": size, "platform": {"os": "linux", "architecture": architecture}});
@@ -57,11 +76,17 @@ pub(super) fn write(store: &Store, name: &str, spec: &Spec, layers: &[Layer], fo
         "manifests": [entry("arm64", &absent, 1), entry("amd64", &manifest.digest, manifest.size)],
     });
     let root = store.put(&serde_json::to_vec_pretty(&list)?)?;
-    Ok(Image { root, media_type: list_type.to_owned(), manifests: vec![manifest], blobs })
+    Ok(Image {
+        root,
+        media_type: list_type.to_owned(),
+        manifests: vec![manifest],
+        blobs,
+    })
 }
 
 fn configuration(name: &str, spec: &Spec, layers: &[Layer]) -> Value {
-    let mut environment = vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
+    let mut environment =
+        vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
     environment.extend(spec.environment.iter().cloned());
     json!({
         "architecture": "amd64",

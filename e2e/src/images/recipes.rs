@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use super::Store;
 use super::layer::{Compression, Layer, Writer};
 use super::manifest::{Form, Spec};
-use super::Store;
 use crate::home;
 use crate::process::output;
 
@@ -42,9 +42,18 @@ http {
 /// A text that changes when an image has to be made again.
 pub(super) fn inputs() -> anyhow::Result<String> {
     let mut text = format!("{REVISION}");
-    for path in [busybox()?, home::built("agnhost")?, tree("nginx")?.join("usr/sbin/nginx")] {
+    for path in [
+        busybox()?,
+        home::built("agnhost")?,
+        tree("nginx")?.join("usr/sbin/nginx"),
+    ] {
         let metadata = fs_err::metadata(&path)?;
-        text.push_str(&format!(" {}:{}:{:?}", path.display(), metadata.len(), metadata.modified()?));
+        text.push_str(&format!(
+            " {}:{}:{:?}",
+            path.display(),
+            metadata.len(),
+            metadata.modified()?
+        ));
     }
     Ok(text)
 }
@@ -52,20 +61,39 @@ pub(super) fn inputs() -> anyhow::Result<String> {
 /// Makes all of them.
 pub(super) fn make(store: &mut Store) -> anyhow::Result<()> {
     let base = base(store)?;
-    let shell = Spec { command: words(&["sh"]), ..Spec::default() };
+    let shell = Spec {
+        command: words(&["sh"]),
+        ..Spec::default()
+    };
     store.add("busybox", &shell, std::slice::from_ref(&base), Form::DockerList)?;
     let marker = marker(store)?;
     store.add("busybox-2", &shell, &[base.clone(), marker], Form::Oci)?;
-    let user = Spec { user: "default-user".to_owned(), ..shell };
+    let user = Spec {
+        user: "default-user".to_owned(),
+        ..shell
+    };
     store.add("nonroot", &user, std::slice::from_ref(&base), Form::Oci)?;
     let agnhost = agnhost(store)?;
-    let spec = Spec { entrypoint: words(&["/agnhost"]), command: words(&["pause"]), ..Spec::default() };
+    let spec = Spec {
+        entrypoint: words(&["/agnhost"]),
+        command: words(&["pause"]),
+        ..Spec::default()
+    };
     store.add("agnhost", &spec, &[base.clone(), agnhost], Form::Oci)?;
     let server = nginx(store)?;
     for version in ["1", "2"] {
         let page = page(store, version)?;
-        let spec = Spec { command: words(&["nginx", "-g", "daemon off;"]), environment: vec![format!("VERSION={version}")], ..Spec::default() };
-        store.add(&format!("nginx-{version}"), &spec, &[base.clone(), server.clone(), page], Form::Oci)?;
+        let spec = Spec {
+            command: words(&["nginx", "-g", "daemon off;"]),
+            environment: vec![format!("VERSION={version}")],
+            ..Spec::default()
+        };
+        store.add(
+            &format!("nginx-{version}"),
+            &spec,
+            &[base.clone(), server.clone(), page],
+            Form::Oci,
+        )?;
     }
     Ok(())
 }
@@ -77,7 +105,10 @@ fn words(list: &[&str]) -> Vec<String> {
 fn tree(name: &str) -> anyhow::Result<PathBuf> {
     let path = home::cache().join("debian").join(name);
     if !path.is_dir() {
-        bail!("{} is missing: run `cargo xtask setup` (or `make test`, which does)", path.display());
+        bail!(
+            "{} is missing: run `cargo xtask setup` (or `make test`, which does)",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -97,7 +128,16 @@ fn base(store: &Store) -> anyhow::Result<Layer> {
     }
     layer.file("etc/passwd", 0o644, PASSWD.as_bytes())?;
     layer.file("etc/group", 0o644, GROUP.as_bytes())?;
-    for (directory, mode) in [("dev", 0o755), ("proc", 0o755), ("sys", 0o755), ("run", 0o755), ("home", 0o755), ("var/log", 0o755), ("root", 0o700), ("tmp", 0o1777)] {
+    for (directory, mode) in [
+        ("dev", 0o755),
+        ("proc", 0o755),
+        ("sys", 0o755),
+        ("run", 0o755),
+        ("home", 0o755),
+        ("var/log", 0o755),
+        ("root", 0o700),
+        ("tmp", 0o1777),
+    ] {
         layer.directory(directory, mode)?;
     }
     layer.symbolic_link("var/run", "../run")?;
@@ -123,7 +163,12 @@ fn agnhost(store: &Store) -> anyhow::Result<Layer> {
 fn nginx(store: &Store) -> anyhow::Result<Layer> {
     let mut layer = Writer::new();
     // What documents, configures or belongs to another program is left out.
-    let keep = |path: &str| !path.starts_with("usr/share/") && !path.starts_with("etc/") && !path.ends_with("/gconv") && !path.contains("/gconv/");
+    let keep = |path: &str| {
+        !path.starts_with("usr/share/")
+            && !path.starts_with("etc/")
+            && !path.ends_with("/gconv")
+            && !path.contains("/gconv/")
+    };
     layer.tree(Path::new(&tree("nginx")?), &keep)?;
     layer.file("etc/nginx/nginx.conf", 0o644, NGINX.as_bytes())?;
     for directory in ["var/lib/nginx", "var/log/nginx"] {
@@ -134,6 +179,10 @@ fn nginx(store: &Store) -> anyhow::Result<Layer> {
 
 fn page(store: &Store, version: &str) -> anyhow::Result<Layer> {
     let mut layer = Writer::new();
-    layer.file("usr/share/nginx/html/index.html", 0o644, format!("Welcome to nginx! version {version}\n").as_bytes())?;
+    layer.file(
+        "usr/share/nginx/html/index.html",
+        0o644,
+        format!("Welcome to nginx! version {version}\n").as_bytes(),
+    )?;
     layer.finish(store, Compression::Gzip)
 }

@@ -7,11 +7,23 @@ use crate::shell::{cargo, find, root, run, say};
 /// All of them; the first that fails ends it.
 pub(crate) fn everything() -> anyhow::Result<ExitCode> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     if find("buf").is_some() {
-        run(Command::new("buf").arg("lint").current_dir(root().join("auraed/api/proto")))?;
+        run(Command::new("buf")
+            .arg("lint")
+            .current_dir(root().join("auraed/api/proto")))?;
     } else {
-        say("lint: buf is not installed, so the protobuf files are not linted: go install github.com/bufbuild/buf/cmd/buf@latest");
+        say(
+            "lint: buf is not installed, so the protobuf files are not linted: go install github.com/bufbuild/buf/cmd/buf@latest",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,9 +32,11 @@ pub(crate) fn generate() -> anyhow::Result<()> {
 
 /// File name to content, for every generated file.
 fn compile() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let descriptors = protox::compile(FILES, [api_directory().join("proto")]).context("protobuf files do not compile")?;
-    let scratch = PathBuf::from(std::env::var_os("CARGO_TARGET_TMPDIR").unwrap_or_else(|| std::env::temp_dir().into()))
-        .join(format!("aurae-proto-{}", std::process::id()));
+    let descriptors =
+        protox::compile(FILES, [api_directory().join("proto")]).context("protobuf files do not compile")?;
+    let scratch =
+        PathBuf::from(std::env::var_os("CARGO_TARGET_TMPDIR").unwrap_or_else(|| std::env::temp_dir().into()))
+            .join(format!("aurae-proto-{}", std::process::id()));
     fs_err::create_dir_all(&scratch)?;
     tonic_prost_build::configure()
         .out_dir(&scratch)
@@ -45,7 +47,10 @@ fn compile() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     files.insert("descriptors.bin".to_owned(), descriptors.encode_to_vec());
     for entry in fs_err::read_dir(&scratch)? {
         let entry = entry?;
-        files.insert(entry.file_name().to_string_lossy().into_owned(), fs_err::read(entry.path())?);
+        files.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            fs_err::read(entry.path())?,
+        );
     }
     fs_err::remove_dir_all(&scratch)?;
     Ok(files)
@@ -59,7 +64,10 @@ mod tests {
     fn generated_code_is_fresh() {
         for (name, content) in compile().unwrap() {
             let path = api_directory().join("src/generated").join(&name);
-            assert!(fs_err::read(&path).unwrap() == content, "{name} is stale: run `cargo xtask proto`");
+            assert!(
+                fs_err::read(&path).unwrap() == content,
+                "{name} is stale: run `cargo xtask proto`"
+            );
         }
     }
 }

@@ -35,7 +35,9 @@ pub(crate) fn busybox() -> anyhow::Result<std::path::PathBuf> {
 
 fn root() -> anyhow::Result<()> {
     if !is_root() {
-        bail!("this needs root: auraed makes namespaces, mounts and cgroups, and packages may be missing; run it with sudo");
+        bail!(
+            "this needs root: auraed makes namespaces, mounts and cgroups, and packages may be missing; run it with sudo"
+        );
     }
     if find("cc").is_none() {
         bail!("there is no C compiler, which two Rust crates need: apt-get install gcc libc6-dev");

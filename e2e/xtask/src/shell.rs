@@ -10,7 +10,10 @@ use anyhow::{Context, bail};
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     // Two levels below it by the layout.
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map_or_else(|| PathBuf::from("."), Path::to_owned)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 /// What is built once and kept: `$AURAE_CACHE`, else `~/.cache/aurae`.
@@ -39,7 +42,12 @@ pub(crate) fn cargo() -> Command {
     // Set by the cargo that runs this program; a nested one would rebuild because of them.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if (text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_BIN_") || text == "CARGO_MANIFEST_DIR" || text == "CARGO_MANIFEST_PATH") && text != "CARGO_TARGET_DIR" {
+        if (text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_BIN_")
+            || text == "CARGO_MANIFEST_DIR"
+            || text == "CARGO_MANIFEST_PATH")
+            && text != "CARGO_TARGET_DIR"
+        {
             command.env_remove(&name);
         }
     }
@@ -58,7 +66,9 @@ pub(crate) fn say(line: impl Display) {
 /// It cannot be started.
 pub(crate) fn status(command: &mut Command) -> anyhow::Result<ExitStatus> {
     say(format_args!("+ {}", line(command)));
-    command.status().with_context(|| format!("cannot start {}", line(command)))
+    command
+        .status()
+        .with_context(|| format!("cannot start {}", line(command)))
 }
 
 /// As [`status`].
@@ -78,9 +88,17 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// # Errors
 /// It cannot be started or fails; with what it said.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", line(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", line(command)))?;
     if !output.status.success() {
-        bail!("{} failed ({}): {}", line(command), output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{} failed ({}): {}",
+            line(command),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -101,5 +119,8 @@ pub(crate) fn is_root() -> bool {
 
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -32,7 +32,10 @@ pub(crate) fn test(options: &TestOptions) -> anyhow::Result<ExitCode> {
     // The suite runs the programs themselves, which a test run alone does not build for every package.
     run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))?;
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--locked"]).args(&options.arguments).env("AURAE_E2E_REQUIRED", "1");
+    tests
+        .args(["test", "--workspace", "--locked"])
+        .args(&options.arguments)
+        .env("AURAE_E2E_REQUIRED", "1");
     exit(&mut tests)
 }
 
@@ -54,7 +57,9 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
             Ok(tree) => {
                 command.arg("--peer").arg(tree);
             }
-            Err(error) => say(format_args!("bench: without kubelet and containerd beside it: {error:#}")),
+            Err(error) => say(format_args!(
+                "bench: without kubelet and containerd beside it: {error:#}"
+            )),
         }
     }
     exit(&mut command)
@@ -62,11 +67,13 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
 
 /// What will be run, for now.
 pub(crate) fn conformance() -> ExitCode {
-    say("conformance: not yet. It will run, against this node on the suite's own control plane:
+    say(
+        "conformance: not yet. It will run, against this node on the suite's own control plane:
   - e2e.test of Kubernetes 1.37, the specs labelled NodeConformance, then Conformance, with one worker node;
   - critest of cri-tools, once cri-shim serves the CRI;
   - the same specs against kubelet and containerd, to tell the suite's failures from ours.
-Until then `make test` runs the node against the real control plane.");
+Until then `make test` runs the node against the real control plane.",
+    );
     ExitCode::from(2)
 }
 
@@ -80,5 +87,9 @@ fn build_release() -> anyhow::Result<()> {
 }
 
 fn exit(command: &mut Command) -> anyhow::Result<ExitCode> {
-    Ok(if status(command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status(command)?.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -10,21 +10,46 @@ use anyhow::{Context, bail};
 use crate::shell::{cache, find, output, run, say};
 
 /// A program that must be there, and the package that has it.
-const TOOLS: [(&str, &str); 5] = [("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux"), ("nsenter", "util-linux"), ("openssl", "openssl")];
+const TOOLS: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("setpriv", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("curl", "curl"),
+];
 
 /// What is unpacked together: a directory of the cache, and packages.
 const TREES: [(&str, &[&str]); 3] = [
     ("busybox", &["busybox-static"]),
     ("docker-registry", &["docker-registry"]),
-    ("nginx", &["nginx", "nginx-common", "libc6", "libgcc-s1", "libpcre2-8-0", "libssl3", "zlib1g", "libcrypt1"]),
+    (
+        "nginx",
+        &[
+            "nginx",
+            "nginx-common",
+            "libc6",
+            "libgcc-s1",
+            "libpcre2-8-0",
+            "libssl3",
+            "zlib1g",
+            "libcrypt1",
+        ],
+    ),
 ];
 
 /// The peer of the benchmarks.
-const PEER: (&str, &[&str]) = ("peer", &["containerd", "runc", "containernetworking-plugins", "libseccomp2"]);
+const PEER: (&str, &[&str]) = (
+    "peer",
+    &["containerd", "runc", "containernetworking-plugins", "libseccomp2"],
+);
 
 /// Installs the tools that are missing.
 pub(super) fn tools() -> anyhow::Result<()> {
-    let mut missing: Vec<&str> = TOOLS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
@@ -32,7 +57,10 @@ pub(super) fn tools() -> anyhow::Result<()> {
     say(format_args!("setup: installing {}", missing.join(", ")));
     update()?;
     let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing).env("DEBIAN_FRONTEND", "noninteractive");
+    install
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(missing)
+        .env("DEBIAN_FRONTEND", "noninteractive");
     run(&mut install)
 }
 
@@ -66,7 +94,11 @@ fn unpack(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
         return Ok(tree);
     }
     let started = Instant::now();
-    say(format_args!("setup: unpacking Debian's {} into {}", packages.join(", "), tree.display()));
+    say(format_args!(
+        "setup: unpacking Debian's {} into {}",
+        packages.join(", "),
+        tree.display()
+    ));
     let archives = tree.with_extension("archives");
     for directory in [&tree, &archives] {
         if directory.exists() {
@@ -80,18 +112,26 @@ fn unpack(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
     }
     fs_err::remove_dir_all(&archives)?;
     fs_err::write(stamp, packages.join("\n"))?;
-    say(format_args!("setup: {name} in {:.1} s", started.elapsed().as_secs_f64()));
+    say(format_args!(
+        "setup: {name} in {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
     Ok(tree)
 }
 
 fn fetch(archives: &Path, packages: &[&str]) -> anyhow::Result<()> {
     if find("apt-get").is_none() {
-        bail!("there is no apt-get: the suite makes its images from Debian's packages, so it runs on Debian and its children");
+        bail!(
+            "there is no apt-get: the suite makes its images from Debian's packages, so it runs on Debian and its children"
+        );
     }
     let download = || {
         // As root's own user: the sandbox user of apt may not write into the cache.
         let mut command = Command::new("apt-get");
-        command.current_dir(archives).args(["download", "-q", "-o", "APT::Sandbox::User=root"]).args(packages);
+        command
+            .current_dir(archives)
+            .args(["download", "-q", "-o", "APT::Sandbox::User=root"])
+            .args(packages);
         output(&mut command)
     };
     if download().is_err() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::shell::{cache, find, output, run, root, say};
+use crate::shell::{cache, find, output, root, run, say};
 
 /// A Go module of ours and what is built in it.
 struct Module {
@@ -19,12 +19,19 @@ struct Module {
 }
 
 const MODULES: [Module; 2] = [
-    Module { directory: "e2e/go/etcd", programs: &[("go.etcd.io/etcd/server/v3", "etcd")], flags: "-s -w" },
+    Module {
+        directory: "e2e/go/etcd",
+        programs: &[("go.etcd.io/etcd/server/v3", "etcd")],
+        flags: "-s -w",
+    },
     Module {
         directory: "e2e/go/kubernetes",
         programs: &[
             ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-            ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+            (
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                "kube-controller-manager",
+            ),
             ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
             ("k8s.io/kubernetes/cmd/kubeadm", "kubeadm"),
             ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
@@ -38,7 +45,9 @@ const MODULES: [Module; 2] = [
 /// Builds what is missing or stale.
 pub(super) fn programs() -> anyhow::Result<()> {
     let Some(go) = find("go") else {
-        bail!("there is no go, which the control plane is built with: install Go 1.26 or newer and put it in PATH");
+        bail!(
+            "there is no go, which the control plane is built with: install Go 1.26 or newer and put it in PATH"
+        );
     };
     let version = output(Command::new(&go).arg("version"))?;
     let bin = cache().join("bin");
@@ -58,14 +67,22 @@ fn build(module: &Module, go: &Path, version: &str, bin: &Path) -> anyhow::Resul
         return Ok(());
     }
     let names: Vec<&str> = module.programs.iter().map(|(_, name)| *name).collect();
-    say(format_args!("setup: building {} (once; some minutes on a cold cache)", names.join(", ")));
+    say(format_args!(
+        "setup: building {} (once; some minutes on a cold cache)",
+        names.join(", ")
+    ));
     let started = Instant::now();
     // Into a directory of its own first: what runs from `bin` cannot be written to.
     let fresh = bin.join(".fresh");
     fs_err::create_dir_all(&fresh)?;
     let mut command = Command::new(go);
-    command.current_dir(&directory).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false -trimpath -mod=readonly");
-    command.args(["build", "-ldflags", module.flags, "-o"]).arg(format!("{}/", fresh.display()));
+    command
+        .current_dir(&directory)
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false -trimpath -mod=readonly");
+    command
+        .args(["build", "-ldflags", module.flags, "-o"])
+        .arg(format!("{}/", fresh.display()));
     run(command.args(module.programs.iter().map(|(package, _)| *package)))?;
     for (package, name) in module.programs {
         let built = fresh.join(program_name(package));
@@ -73,18 +90,35 @@ fn build(module: &Module, go: &Path, version: &str, bin: &Path) -> anyhow::Resul
     }
     fs_err::remove_dir_all(&fresh)?;
     fs_err::write(stamp, inputs)?;
-    say(format_args!("setup: built in {:.0} s", started.elapsed().as_secs_f64()));
+    say(format_args!(
+        "setup: built in {:.0} s",
+        started.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
 /// What `go build` calls the program of a package: the last element that is no major version.
 fn program_name(package: &str) -> &str {
-    package.rsplit('/').find(|word| !(word.starts_with('v') && word[1..].parse::<u32>().is_ok())).unwrap_or(package)
+    package
+        .rsplit('/')
+        .find(|word| !(word.starts_with('v') && word[1..].parse::<u32>().is_ok()))
+        .unwrap_or(package)
 }
 
 fn inputs(module: &Module, directory: &Path, version: &str) -> anyhow::Result<String> {
     let read = |name: &str| fs_err::read_to_string(directory.join(name));
-    Ok(format!("{version}{}\n{}\n{}{}", module.flags, module.programs.iter().map(|(package, _)| *package).collect::<Vec<_>>().join(" "), read("go.mod")?, read("go.sum")?))
+    Ok(format!(
+        "{version}{}\n{}\n{}{}",
+        module.flags,
+        module
+            .programs
+            .iter()
+            .map(|(package, _)| *package)
+            .collect::<Vec<_>>()
+            .join(" "),
+        read("go.mod")?,
+        read("go.sum")?
+    ))
 }
 
 #[cfg(test)]

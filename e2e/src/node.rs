@@ -1,0 +1,377 @@
+//! One node: auraed as root and kubelet-bridge as an ordinary user, with directories, cgroups, bridge and ports of its
+//! own, so that several run beside each other. Both may be killed and started again at will.
+//!
+//! ```text
+//!  DIR/state  DIR/run  DIR/log/pods      auraed's          cgroups  <run's name>-<node>
+//!  DIR/bridge/{identity,pki,kubeconfig}  kubelet-bridge's  network  bridge `aurae<i>`, 10.88.<16 i>.0/20, table `aurae<i>`
+//! ```
+
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use k8s_openapi::api::core::v1::Node as KubernetesNode;
+use kube::Api;
+
+use crate::cluster::Cluster;
+use crate::network::{NetworkNamespace, address};
+use crate::process::{Launch, MARK, Program, output};
+use crate::scratch::Scratch;
+use crate::{home, wait};
+
+/// nobody and nogroup: who the bridge runs as.
+const NOBODY: (u32, u32) = (65534, 65534);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The taint of nodes that take only pods bound to them by name.
+pub const RESERVED: &str = "e2e.aurae.dev/reserved";
+
+/// What a node is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name; also the suffix of its cgroup root.
+    pub name: String,
+    /// Distinguishes addresses, bridges and ports within the run, below [`crate::network::ADDRESSES`].
+    pub index: u8,
+    /// Registered with a taint, so that the scheduler leaves it alone.
+    pub reserved: bool,
+}
+
+/// A node of a run.
+#[derive(Debug)]
+pub struct Node {
+    options: Options,
+    directory: PathBuf,
+    cgroup_root: String,
+    network: Arc<NetworkNamespace>,
+    scratch: Arc<Scratch>,
+    /// The cluster's CA; none for a node without a cluster.
+    cluster_ca: Option<PathBuf>,
+    // The bridge first, in the order of stopping.
+    bridge: Mutex<Option<Program>>,
+    auraed: Mutex<Option<Program>>,
+}
+
+impl Node {
+    /// Starts auraed alone, and returns when it listens.
+    ///
+    /// # Errors
+    /// The programs are not built, or auraed ends; with the end of its log.
+    pub fn start(
+        scratch: &Arc<Scratch>,
+        network: &Arc<NetworkNamespace>,
+        options: Options,
+    ) -> anyhow::Result<Self> {
+        let directory = scratch.path().join(&options.name);
+        for below in ["state", "run", "log/pods", "bridge/pki", "manifests"] {
+            fs_err::create_dir_all(directory.join(below))?;
+        }
+        let node = Self {
+            cgroup_root: format!("{}-{}", scratch.name(), options.name),
+            options,
+            directory,
+            network: network.clone(),
+            scratch: scratch.clone(),
+            cluster_ca: None,
+            bridge: Mutex::new(None),
+            auraed: Mutex::new(None),
+        };
+        fs_err::write(node.config(), node.configuration())?;
+        node.start_auraed()?;
+        Ok(node)
+    }
+
+    /// Starts auraed, and kubelet-bridge with a kubeconfig of the cluster, and waits until the node is Ready.
+    ///
+    /// # Errors
+    /// As [`Node::start`], or the node does not become Ready.
+    pub async fn join(cluster: &Cluster, options: Options) -> anyhow::Result<Self> {
+        let mut node = Self::start(cluster.scratch(), cluster.network(), options)?;
+        let kubeconfig = node.directory.join("bridge/kubeconfig");
+        let user = format!("system:node:{}", node.name());
+        cluster.issue_kubeconfig(&user, &["system:nodes"], &kubeconfig)?;
+        node.cluster_ca = Some(cluster.ca());
+        node.issue_identity()?;
+        node.give_to_nobody(&node.directory.join("bridge"))?;
+        node.start_bridge()?;
+        node.ready(cluster).await?;
+        Ok(node)
+    }
+
+    /// Waits until the API server says that the node is Ready.
+    ///
+    /// # Errors
+    /// It is not in time, or the bridge has ended; with the end of its log.
+    pub async fn ready(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let nodes = Api::<KubernetesNode>::all(cluster.client().await?);
+        let waited = wait::object(&nodes, self.name(), PATIENCE, "the node is Ready", |node| {
+            node.is_some_and(is_ready)
+        })
+        .await;
+        waited.map(drop).with_context(|| {
+            format!(
+                "the end of kubelet-bridge's log:\n{}",
+                crate::process::tail(&self.log("kubelet-bridge"), 20)
+            )
+        })
+    }
+
+    fn configuration(&self) -> String {
+        let index = self.options.index;
+        format!(
+            "state_dir = \"{dir}/state\"
+run_dir = \"{dir}/run\"
+log_dir = \"{dir}/log/pods\"
+cgroup_root = \"{cgroup}\"
+
+[network]
+bridge = \"aurae{index}\"
+subnet = \"{subnet}\"
+table = \"aurae{index}\"
+
+[log]
+level = \"{level}\"
+",
+            dir = self.directory.display(),
+            cgroup = self.cgroup_root,
+            subnet = self.subnet(),
+            level = std::env::var("AURAE_E2E_LOG").unwrap_or_else(|_| "info".to_owned()),
+        )
+    }
+
+    fn subnet(&self) -> String {
+        format!("10.88.{}.0/20", u16::from(self.options.index) * 16)
+    }
+
+    /// Starts auraed (again), and returns when it listens.
+    ///
+    /// # Errors
+    /// It ends, or does not listen in time; with the end of its log.
+    pub fn start_auraed(&self) -> anyhow::Result<()> {
+        let launch = Launch::new("auraed", home::product("auraed")?)
+            .arg("--config")
+            .arg(self.config());
+        let program = self.network.spawner().launch(&launch, &self.log("auraed"))?;
+        wait::blocking(PATIENCE, "auraed's socket", || {
+            program.check()?;
+            Ok(UnixStream::connect(self.socket()).ok())
+        })?;
+        *lock(&self.auraed) = Some(program);
+        Ok(())
+    }
+
+    /// Makes the identity that the bridge shows to auraed.
+    fn issue_identity(&self) -> anyhow::Result<()> {
+        let mut command = self.network.command(home::product("auraed")?);
+        command.arg("--config").arg(self.config());
+        command
+            .args([
+                "identity",
+                "issue",
+                "kubelet-bridge",
+                "--owner",
+                "nobody",
+                "--out",
+            ])
+            .arg(self.directory.join("bridge/identity"));
+        output(&mut command).map(drop)
+    }
+
+    fn give_to_nobody(&self, directory: &Path) -> anyhow::Result<()> {
+        std::os::unix::fs::chown(directory, Some(NOBODY.0), Some(NOBODY.1))?;
+        for entry in fs_err::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.give_to_nobody(&entry.path())?;
+            } else {
+                std::os::unix::fs::chown(entry.path(), Some(NOBODY.0), Some(NOBODY.1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A program of the product where an ordinary user may execute it: the build directory may be below root's home.
+    fn public(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let target = self.scratch.path().join("bin").join(name);
+        if !target.exists() {
+            fs_err::create_dir_all(self.scratch.path().join("bin"))?;
+            let source = home::product(name)?;
+            // A copy where the build directory is on another file system.
+            if fs_err::hard_link(&source, &target).is_err() {
+                fs_err::copy(&source, &target)?;
+            }
+        }
+        Ok(target)
+    }
+
+    /// The bridge's command line, for tests that change it.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn bridge_launch(&self) -> anyhow::Result<Launch> {
+        let bridge = self.directory.join("bridge");
+        let port = 10300 + u16::from(self.options.index);
+        let mut launch = Launch::new("kubelet-bridge", self.public("kubelet-bridge")?)
+            .user(NOBODY.0, NOBODY.1)
+            .args(["--hostname-override", self.name(), "-v", "4"])
+            .args([
+                "--node-ip".to_owned(),
+                self.address().to_string(),
+                "--address".to_owned(),
+                self.address().to_string(),
+            ])
+            .args(["--healthz-port".to_owned(), port.to_string()])
+            .arg("--cert-dir")
+            .arg(bridge.join("pki"))
+            .arg("--aurae-socket")
+            .arg(self.socket())
+            .arg("--aurae-identity")
+            .arg(bridge.join("identity"));
+        if let Some(ca) = &self.cluster_ca {
+            // The authority's directory is root's.
+            let copy = bridge.join("ca.crt");
+            fs_err::copy(ca, &copy)?;
+            launch = launch
+                .arg("--kubeconfig")
+                .arg(bridge.join("kubeconfig"))
+                .arg("--client-ca-file")
+                .arg(copy);
+        }
+        if self.options.reserved {
+            launch = launch
+                .arg("--register-with-taints")
+                .arg(format!("{RESERVED}=true:NoSchedule"));
+        }
+        Ok(launch)
+    }
+
+    /// Starts kubelet-bridge (again).
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_bridge(&self) -> anyhow::Result<()> {
+        let launch = self.bridge_launch()?;
+        let program = self
+            .network
+            .spawner()
+            .launch(&launch, &self.log("kubelet-bridge"))?;
+        *lock(&self.bridge) = Some(program);
+        Ok(())
+    }
+
+    /// `kill -9` of auraed.
+    pub fn kill_auraed(&self) {
+        // Dropping kills and reaps.
+        drop(lock(&self.auraed).take());
+    }
+
+    /// `kill -9` of kubelet-bridge.
+    pub fn kill_bridge(&self) {
+        drop(lock(&self.bridge).take());
+    }
+
+    /// SIGTERM to both, the bridge first.
+    ///
+    /// # Errors
+    /// One does not end in time, or not with success.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        for (name, program) in [("kubelet-bridge", &self.bridge), ("auraed", &self.auraed)] {
+            if let Some(program) = lock(program).take() {
+                let status = program.terminate(Duration::from_secs(15))?;
+                if !status.success() {
+                    bail!(
+                        "{name} ended with {status} on SIGTERM; the end of its log:\n{}",
+                        program.tail(20)
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names and pids of what runs.
+    pub fn programs(&self) -> Vec<(&'static str, u32)> {
+        [("auraed", &self.auraed), ("kubelet-bridge", &self.bridge)]
+            .into_iter()
+            .filter_map(|(name, program)| Some((name, lock(program).as_ref()?.pid())))
+            .collect()
+    }
+
+    /// The command line client, as the administrator of this node.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn aurae_command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Command> {
+        let mut command = self.network.command(home::product("aurae")?);
+        command
+            .arg("--socket")
+            .arg(self.socket())
+            .arg("--identity")
+            .arg(self.directory.join("state/identity/admin"));
+        command.args(arguments).env(MARK, self.scratch.path());
+        Ok(command)
+    }
+
+    /// Runs `aurae` to its end.
+    ///
+    /// # Errors
+    /// It fails; with what it said.
+    pub fn aurae<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+        output(&mut self.aurae_command(arguments)?)
+    }
+
+    /// The node's name in the cluster.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        address(self.options.index)
+    }
+
+    /// Everything of the node is below it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// auraed's configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("auraed.toml")
+    }
+
+    /// auraed's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("run/aurae.sock")
+    }
+
+    /// Its directory below each cgroup hierarchy.
+    pub fn cgroup_root(&self) -> &str {
+        &self.cgroup_root
+    }
+
+    /// The network namespace it works in.
+    pub fn network(&self) -> &Arc<NetworkNamespace> {
+        &self.network
+    }
+
+    /// The log of one of its programs.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.scratch.log(&format!("{}-{program}", self.name()))
+    }
+}
+
+fn lock(program: &Mutex<Option<Program>>) -> MutexGuard<'_, Option<Program>> {
+    program.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_ready(node: &KubernetesNode) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|list| {
+        list.iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
+}

@@ -1,0 +1,242 @@
+//! What goes wrong is said as a kubelet says it: crash loops, images that are not there or broken, pods that cannot be run.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::pods;
+use e2e::registry::Registry;
+use e2e::suite::{ground, on_cluster};
+
+#[test]
+fn crash_loop_backs_off() {
+    on_cluster("crash_loop_backs_off", async |test| {
+        test.apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: crashing}
+spec:
+  containers:
+  - {name: crashing, image: '@busybox', command: [sh, -c, 'echo run; exit 5']}
+",
+        )?;
+        let looping =
+            |pod: &k8s_openapi::api::core::v1::Pod| pods::waiting(pod, "crashing") == "CrashLoopBackOff";
+        let first = test.pod("crashing", "the first back-off", looping).await?;
+        ensure!(
+            pods::waiting_message(&first, "crashing").contains("back-off 10s"),
+            "{:?}",
+            first.status
+        );
+        ensure!(
+            pods::phase(&first) == "Running" && !pods::holds(&first, "Ready"),
+            "{:?}",
+            first.status
+        );
+        let longer = |pod: &k8s_openapi::api::core::v1::Pod| {
+            looping(pod) && pods::waiting_message(pod, "crashing").contains("back-off 20s")
+        };
+        let second = test.pod("crashing", "a longer back-off", longer).await?;
+        ensure!(
+            pods::restarts(&second, "crashing") > pods::restarts(&first, "crashing"),
+            "{:?}",
+            second.status
+        );
+        let (end, before) = (
+            pods::last_terminated(&second, "crashing"),
+            pods::last_terminated(&first, "crashing"),
+        );
+        let (end, before) = (end.context("no last state")?, before.context("no last state")?);
+        ensure!(
+            end.exit_code == 5 && end.reason.as_deref() == Some("Error"),
+            "{end:?}"
+        );
+        let (started, ended) = (
+            end.started_at.as_ref().context("no start")?,
+            before.finished_at.as_ref().context("no end")?,
+        );
+        let pause = started.0.duration_since(ended.0);
+        // Times have whole seconds.
+        ensure!(
+            pause >= jiff::SignedDuration::from_secs(9),
+            "started again after {pause:?}"
+        );
+        ensure!(test.kubectl.run(["logs", "crashing", "--previous"])? == "run\n");
+        let events = test.kubectl.run(["events", "--for", "pod/crashing"])?;
+        ensure!(events.contains("BackOff"), "{events}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_missing_image_is_retried_and_can_be_mended() {
+    on_cluster("a_missing_image_is_retried_and_can_be_mended", async |test| {
+        test.apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: wrong}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: wrong, image: '127.0.0.1:5000/no-such-image:1', command: [sleep, '3600']}
+",
+        )?;
+        let failed = test
+            .pod("wrong", "the pull fails", |pod| {
+                pods::waiting(pod, "wrong") == "ErrImagePull"
+            })
+            .await?;
+        let message = pods::waiting_message(&failed, "wrong");
+        ensure!(message.contains("no-such-image"), "{message}");
+        ensure!(pods::phase(&failed) == "Pending", "{:?}", failed.status);
+        test.pod("wrong", "the pull is retried later", |pod| {
+            pods::waiting(pod, "wrong") == "ImagePullBackOff"
+        })
+        .await?;
+        let events = test.kubectl.run(["events", "--for", "pod/wrong"])?;
+        ensure!(
+            events.contains("Failed") && events.contains("BackOff"),
+            "{events}"
+        );
+        test.kubectl.run([
+            "set",
+            "image",
+            "pod/wrong",
+            &format!("wrong={}", Registry::reference("busybox")),
+        ])?;
+        test.ready("wrong").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_corrupt_layer_is_refused() {
+    on_cluster("a_corrupt_layer_is_refused", async |test| {
+        let ground = ground();
+        // An image of its own, so that no other test meets the broken layer.
+        let mut store = e2e::images::Store::empty(&ground.scratch.path().join("corrupt"))?;
+        store.add_text("corrupt", "a file that nobody else has")?;
+        let image = store.image("corrupt")?.clone();
+        ground.registry.put(&store, &image, "corrupt", "1")?;
+        let layer = image.blobs.last().context("no layer")?;
+        ground.registry.corrupt(layer)?;
+        test.apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: broken}
+spec:
+  containers:
+  - {name: broken, image: '127.0.0.1:5000/corrupt:1', command: [sleep, '3600']}
+",
+        )?;
+        let failed = test
+            .pod("broken", "the pull fails", |pod| {
+                pods::waiting(pod, "broken") == "ErrImagePull"
+            })
+            .await?;
+        let message = pods::waiting_message(&failed, "broken");
+        ensure!(
+            message.contains(layer.hex()) || message.contains("digest"),
+            "{message}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_program_that_is_not_there_is_said() {
+    on_cluster("a_program_that_is_not_there_is_said", async |test| {
+        test.apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: absent}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: absent, image: '@busybox', command: [no-such-program]}
+",
+        )?;
+        let pod = test
+            .pod("absent", "the start fails", |pod| {
+                pods::terminated(pod, "absent").is_some()
+            })
+            .await?;
+        let end = pods::terminated(&pod, "absent").context("no end")?;
+        ensure!(
+            end.reason.as_deref() == Some("StartError") && end.exit_code == 128,
+            "{end:?}"
+        );
+        ensure!(
+            end.message
+                .as_deref()
+                .is_some_and(|message| message.contains("no-such-program")),
+            "{end:?}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_missing_config_map_holds_the_container_back() {
+    on_cluster("a_missing_config_map_holds_the_container_back", async |test| {
+        test.apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: wants}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: wants
+    image: '@busybox'
+    command: [sh, -c, 'echo $COLOUR; sleep 3600']
+    env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: paint, key: colour}}}]
+",
+        )?;
+        let held = test
+            .pod("wants", "it says so", |pod| {
+                pods::waiting(pod, "wants") == "CreateContainerConfigError"
+            })
+            .await?;
+        ensure!(
+            pods::waiting_message(&held, "wants").contains("paint"),
+            "{:?}",
+            held.status
+        );
+        test.kubectl
+            .run(["create", "configmap", "paint", "--from-literal=colour=green"])?;
+        test.ready("wants").await?;
+        ensure!(test.kubectl.run(["logs", "wants"])? == "green\n");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_its_field() {
+    on_cluster("what_cannot_be_run_is_refused_with_its_field", async |test| {
+        test.apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: too-much}
+spec:
+  volumes: [{name: data, iscsi: {targetPortal: '10.0.0.1:3260', iqn: 'iqn.2001-04.com.example:storage', lun: 0}}]
+  containers:
+  - {name: too-much, image: '@busybox', command: [sleep, '3600'], volumeMounts: [{name: data, mountPath: /data}]}
+",
+        )?;
+        let said = e2e::wait::until(Duration::from_secs(30), "the refusal", async || {
+            let described = test.kubectl.run(["describe", "pod", "too-much"])?;
+            Ok(described.contains("iscsi").then_some(described))
+        });
+        let described = said.await?;
+        ensure!(
+            described.contains("Failed") || described.contains("Warning"),
+            "{described}"
+        );
+        Ok(())
+    });
+}

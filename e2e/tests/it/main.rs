@@ -1,0 +1,16 @@
+//! The suite: the product's programs under a real control plane, registry and kubectl.
+//!
+//! One binary: its tests share one cluster and one node, and each has a namespace of its own there. Tests that kill
+//! daemons or count what is left have a node of their own.
+
+mod bad_input;
+mod crash;
+mod failures;
+mod ground;
+mod network;
+mod node;
+mod pod;
+mod standalone;
+mod v2;
+mod volumes;
+mod workloads;
