@@ -18,6 +18,8 @@
 mod objects;
 mod problem;
 mod references;
+mod strategic;
+mod time;
 
 pub mod coverage;
 pub mod event;

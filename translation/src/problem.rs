@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use k8s_openapi::api::core::v1::Pod;
+
 /// One thing that stands against a pod, or that its owner should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -39,6 +41,20 @@ impl Problem {
     /// True where no change of another object can help.
     pub fn is_final(&self) -> bool {
         matches!(self.kind, Kind::Refused(_))
+    }
+
+    /// The list and the name of the container that it is about, in the pod's spec.
+    pub(crate) fn container<'a>(&'a self, pod: &Pod) -> Option<(&'static str, &'a str)> {
+        let Kind::Config { container } = &self.kind else {
+            return None;
+        };
+        let spec = pod.spec.as_ref()?;
+        let init = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .any(|one| one.name == *container);
+        Some((if init { "initContainers" } else { "containers" }, container))
     }
 
     /// The reason of the event that tells of it; all such events are warnings.
