@@ -6,6 +6,13 @@
 //!
 //! * [`protocol`]: the messages. The daemon (`auraed-sandbox`) uses this and [`wire`] alone.
 //! * [`wire`]: frames with file descriptors on a Unix stream socket.
+//! * `init`: the event loop and what it owns. `child`: what a new process does before it becomes a container's program.
+//! * `log`: log files in the CRI format.
 
+mod cgroup;
+mod child;
+mod fault;
+mod file;
 pub mod protocol;
+mod sys;
 pub mod wire;

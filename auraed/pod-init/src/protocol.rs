@@ -177,8 +177,10 @@ pub struct Container {
 /// One hierarchy's directory of a container's cgroup, as a path of the host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CgroupDirectory {
-    /// Its controllers as they are mounted (`cpu,cpuacct`); empty for version 2.
+    /// Its name below /sys/fs/cgroup (`cpu,cpuacct`); empty where version 2 is all there is.
     pub controllers: String,
+    /// Version 2: processes are cloned into it.
+    pub unified: bool,
     /// The directory.
     pub path: PathBuf,
 }
@@ -369,7 +371,12 @@ pub enum Reply {
     /// It is done.
     Done,
     /// The container's program was executed.
-    Started(ContainerRun),
+    Started {
+        /// Running, or exited already.
+        run: ContainerRun,
+        /// What it runs without, where the kernel refused something that is not vital.
+        warnings: Vec<String>,
+    },
     /// The exec's program was executed. Descriptors: the terminal, if one was asked for.
     Executing {
         /// Its number, for [`Call::SignalExec`] and [`Event::ExecExited`].

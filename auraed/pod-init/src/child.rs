@@ -1,0 +1,144 @@
+//! What happens in a container's new process before its program: the pod init forks it, and it builds its own world.
+//!
+//! ```text
+//!  start:  cgroups ─► root, /dev, /sys, mounts ─► pivot ─┬────────────────► /proc, masks ─► user, filter ─► execve
+//!                                                        └─ fork into ──►
+//!                                                           the pod's PIDs (only where containers share them)
+//!  exec:   cgroups ─► container's namespaces ─► fork into its PIDs ─► user, filter ─► execve
+//! ```
+//!
+//! A process appears in a PID namespace that others are in only when its root is the container's and its descriptors are
+//! its standard streams and the status socket: there is nothing of the host to reach through it. What goes wrong is told
+//! on the status socket (descriptor 3), which execve closes.
+
+pub(crate) mod device;
+mod enter;
+pub(crate) mod mount;
+pub(crate) mod path;
+mod privileges;
+mod program;
+mod rootfs;
+mod start;
+pub(crate) mod stdio;
+mod tree;
+mod user;
+mod volume;
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::enter::{Entry, enter};
+use self::privileges::Privileges;
+use self::program::Program;
+pub(crate) use self::start::{Start, start};
+use crate::fault::{Blame, Fault, Result};
+use crate::protocol::{Process, User};
+use crate::sys::{self, Instruction};
+use crate::wire;
+
+/// The status socket's number in the new process.
+const STATUS: RawFd = 3;
+
+/// What a new process tells the pod init. The end of the stream after `Executing` means that the program was executed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Progress {
+    /// The container's process is another one than was forked: this one.
+    Process(i32),
+    /// The terminal's controlling end comes with this.
+    Terminal,
+    /// Something was not done, and the container runs without it.
+    Warning(String),
+    /// Next comes the program.
+    Executing,
+    /// It ends here.
+    Fault(Fault),
+}
+
+/// The standard streams that a new process begins with.
+pub(crate) struct Streams<'a> {
+    pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// Where [`Progress`] goes.
+    pub(crate) status: BorrowedFd<'a>,
+}
+
+impl Streams<'_> {
+    /// Puts the streams to 0, 1, 2 and the status socket to 3. The pod init has nothing of value at these numbers.
+    fn take(&self) -> Result<()> {
+        for (number, stream) in (0..).zip(self.standard) {
+            sys::duplicate_to(stream, number, false).blame_node("set the streams")?;
+        }
+        sys::duplicate_to(self.status, STATUS, true).blame_node("set the streams")
+    }
+}
+
+fn report(progress: &Progress, descriptors: Vec<OwnedFd>) -> Result<()> {
+    let mut sender = wire::Sender::default();
+    sender.push(progress, descriptors).blame_node("report")?;
+    sender.flush(sys::kept(STATUS)).blame_node("report").map(drop)
+}
+
+/// Tells why the process ends, and ends it.
+fn end(result: Result<Infallible>) -> ! {
+    let Err(fault) = result;
+    // Nobody can be told that nobody can be told.
+    let _ = report(&Progress::Fault(fault), Vec::new());
+    sys::exit(1)
+}
+
+/// Goes on in a new process in the PID namespace that was set for children. Its parent is the pod init, which learns its
+/// id before it goes on; this process ends.
+fn continue_in_new_process() -> Result<()> {
+    sys::close_from(STATUS as u32 + 1).blame_node("close descriptors")?;
+    let (wait, go) = rustix::pipe::pipe().blame_node("fork")?;
+    match sys::fork(sys::namespaces::SIBLING, None).blame_node("fork")? {
+        Some(pid) => {
+            report(&Progress::Process(pid.as_raw_nonzero().get()), Vec::new())?;
+            rustix::io::write(&go, b"!").blame_node("fork")?;
+            sys::exit(0)
+        }
+        None => {
+            drop(go);
+            match rustix::io::read(&wait, &mut [0]) {
+                Ok(1) => Ok(()),
+                _ => Err(Fault::Node("the starting process ended early".to_owned())),
+            }
+        }
+    }
+}
+
+/// The last steps of every process: what it runs, where, as whom.
+struct Last<'a> {
+    arguments: &'a [String],
+    environment: &'a [&'a [String]],
+    user: &'a User,
+    cwd: &'a str,
+    terminal: bool,
+    /// The container's: capabilities and no_new_privs.
+    process: &'a Process,
+    filter: &'a [Instruction],
+}
+
+/// Becomes the program. The root is the container's already; only 0 to 3 and `cwd` are open.
+fn become_program(root: BorrowedFd<'_>, last: &Last<'_>) -> Result<Infallible> {
+    let identity = user::resolve(root, last.user)?;
+    let program = Program::new(last.arguments, last.environment, &identity, last.terminal)?;
+    // Through a descriptor that no magic link led to: a working directory cannot be outside of the container.
+    let cwd = path::open(root, last.cwd, OFlags::PATH | OFlags::DIRECTORY)
+        .blame_container(format_args!("chdir to {:?}", last.cwd))?;
+    stdio::give_to(identity.uid)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    report(&Progress::Executing, Vec::new())?;
+    sys::reset_signals();
+    privileges::drop_all(&Privileges {
+        identity: &identity,
+        capabilities: last.process.capabilities,
+        no_new_privileges: last.process.no_new_privileges,
+        filter: last.filter,
+    })?;
+    rustix::process::fchdir(cwd.as_fd()).blame_container(format_args!("chdir to {:?}", last.cwd))?;
+    drop(cwd);
+    Err(program.execute())
+}

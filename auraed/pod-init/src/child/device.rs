@@ -1,0 +1,151 @@
+//! A container's /dev: a small file system in memory with the few devices that every program expects.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, makedev, mkdirat, mknodat, open, openat, statat, symlinkat,
+};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::mount::{self, LOCKED, Opt};
+use super::path::{self, Missing};
+use crate::fault::{Blame, Result};
+
+/// Name, major and minor number (Documentation/admin-guide/devices.txt).
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// The group `tty`, by the convention that devpts goes by.
+const PTS_OPTIONS: [Opt<'_>; 4] = [
+    Opt::Flag("newinstance"),
+    Opt::Value("ptmxmode", "0666"),
+    Opt::Value("mode", "0620"),
+    Opt::Value("gid", "5"),
+];
+
+/// A directory of the host's /dev that holds more directories than this is not looked into.
+const MAX_DEPTH: u32 = 4;
+
+/// What of the host's /dev a privileged container does not get: it has its own, or none.
+const OWN: [&str; 7] = ["pts", "shm", "mqueue", "console", "ptmx", "fd", "hugepages"];
+
+/// Mounts /dev and what belongs in it. `shm` is what the containers of the pod share, none: the host's.
+pub(crate) fn populate(root: BorrowedFd<'_>, shm: &Path, host_devices: bool) -> Result<OwnedFd> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let options = [Opt::Value("mode", "0755"), Opt::Value("size", "65536k")];
+    let dev = mount::make("tmpfs", &options, attributes)?;
+    make_nodes(dev.as_fd()).blame_node("make /dev")?;
+    if host_devices {
+        copy_host_devices(dev.as_fd()).blame_node("copy the host's devices")?;
+    }
+    super::tree::attach_at(root, dev.as_fd(), "/dev")?;
+    let pts = mount::make(
+        "devpts",
+        &PTS_OPTIONS,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )?;
+    place(dev.as_fd(), "pts", &pts)?;
+    place(dev.as_fd(), "mqueue", &mount::make("mqueue", &[], LOCKED)?)?;
+    let shm = mount::copy(shm, false).blame_node(format_args!("copy {}", shm.display()))?;
+    place(dev.as_fd(), "shm", &shm)?;
+    Ok(pts)
+}
+
+fn make_nodes(dev: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    for (name, major, minor) in DEVICES {
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
+    }
+    for (name, target) in LINKS {
+        symlinkat(target, dev, name)?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn place(dev: BorrowedFd<'_>, name: &str, mount: &OwnedFd) -> Result<()> {
+    let target =
+        path::open_without_links(dev, name, OFlags::PATH).blame_node(format_args!("open /dev/{name}"))?;
+    mount::attach(mount.as_fd(), target.as_fd()).blame_node(format_args!("mount /dev/{name}"))
+}
+
+/// Puts the container's terminal at /dev/console.
+pub(crate) fn place_console(root: BorrowedFd<'_>, terminal: BorrowedFd<'_>) -> Result<()> {
+    let target = path::ensure(root, "/dev/console", Missing::File).blame_node("make /dev/console")?;
+    let copy = mount::copy_of(terminal, false).blame_node("copy the terminal")?;
+    mount::attach(copy.as_fd(), target.as_fd()).blame_node("mount /dev/console")
+}
+
+fn copy_host_devices(dev: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let host = open(
+        "/dev",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    copy_directory(host.as_fd(), dev, MAX_DEPTH)
+}
+
+/// Copies device nodes, and links, which udev makes many of. What vanishes meanwhile is not there.
+fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> std::result::Result<(), Errno> {
+    for entry in Dir::read_from(from)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
+        if name == "." || name == ".." || (depth == MAX_DEPTH && OWN.contains(&name)) {
+            continue;
+        }
+        match copy_entry(from, to, name, depth) {
+            Ok(()) | Err(Errno::NOENT | Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn copy_entry(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &str,
+    depth: u32,
+) -> std::result::Result<(), Errno> {
+    let stat = statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    match FileType::from_raw_mode(stat.st_mode) {
+        kind @ (FileType::CharacterDevice | FileType::BlockDevice) => {
+            mknodat(to, name, kind, mode, stat.st_rdev)?;
+            let (owner, group) = (
+                rustix::fs::Uid::from_raw(stat.st_uid),
+                rustix::fs::Gid::from_raw(stat.st_gid),
+            );
+            rustix::fs::chownat(to, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+        }
+        FileType::Symlink => symlinkat(rustix::fs::readlinkat(from, name, Vec::new())?, to, name),
+        FileType::Directory if depth > 0 => {
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let inner = openat(from, name, flags, Mode::empty())?;
+            mkdirat(to, name, mode)?;
+            let made = openat(to, name, flags, Mode::empty())?;
+            copy_directory(inner.as_fd(), made.as_fd(), depth - 1)
+        }
+        _ => Ok(()),
+    }
+}

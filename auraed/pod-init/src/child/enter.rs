@@ -1,0 +1,73 @@
+//! A process beside a container's own: exec.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::process::setsid;
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use super::{Last, Progress, Streams, become_program, end, report, stdio, tree};
+use crate::cgroup;
+use crate::fault::{Blame, Result};
+use crate::protocol::{CgroupDirectory, Exec, Process};
+use crate::sys::{self, Instruction};
+
+/// A descriptor's number while the namespaces are entered.
+const CONTAINER: i32 = super::STATUS + 1;
+
+/// A program to become in a running container.
+pub(crate) struct Entry<'a> {
+    pub(crate) exec: &'a Exec,
+    /// The container's.
+    pub(crate) process: &'a Process,
+    pub(crate) cgroups: &'a [CgroupDirectory],
+    pub(crate) filter: &'a [Instruction],
+    pub(crate) streams: Streams<'a>,
+    /// The container's main process (a pidfd).
+    pub(crate) container: BorrowedFd<'a>,
+    /// Whether the container has PIDs other than the pod init's.
+    pub(crate) own_pids: bool,
+}
+
+/// Becomes the program. This process was forked into the container's v2 cgroup.
+pub(crate) fn enter(entry: &Entry<'_>) -> ! {
+    end(try_enter(entry))
+}
+
+fn try_enter(entry: &Entry<'_>) -> Result<Infallible> {
+    entry.streams.take()?;
+    sys::duplicate_to(entry.container, CONTAINER, true).blame_node("enter the container")?;
+    sys::close_from(CONTAINER as u32 + 1).blame_node("close descriptors")?;
+    cgroup::join(entry.cgroups).blame_node("join the cgroup")?;
+    let mut namespaces = ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::CONTROL_GROUP;
+    if entry.own_pids {
+        namespaces |= ThreadNameSpaceType::PROCESS_ID;
+    }
+    // Network, IPC and hostname are the pod's, and so the pod init's.
+    move_into_thread_name_spaces(sys::kept(CONTAINER), namespaces).blame_node("enter the container")?;
+    super::continue_in_new_process()?;
+    sys::close_from(super::STATUS as u32 + 1).blame_node("close descriptors")?;
+    finish(entry)
+}
+
+fn finish(entry: &Entry<'_>) -> Result<Infallible> {
+    let (exec, process) = (entry.exec, entry.process);
+    let root = tree::root()?;
+    setsid().blame_node("make a session")?;
+    if let Some(size) = exec.terminal {
+        let terminal = stdio::open_terminal_in(root.as_fd(), size)?;
+        stdio::use_terminal(terminal.user.as_fd())?;
+        stdio::control_terminal()?;
+        report(&Progress::Terminal, vec![terminal.controller])?;
+    }
+    let last = Last {
+        arguments: &exec.args,
+        environment: &[&process.env, &exec.env],
+        user: exec.user.as_ref().unwrap_or(&process.user),
+        cwd: exec.cwd.as_deref().unwrap_or(&process.cwd),
+        terminal: exec.terminal.is_some(),
+        process,
+        filter: entry.filter,
+    };
+    become_program(root.as_fd(), &last)
+}

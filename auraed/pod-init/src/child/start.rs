@@ -1,0 +1,118 @@
+//! A container's first process.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::process::{setsid, umask};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
+
+use super::path::{self, Missing};
+use super::{
+    Last, Progress, Streams, become_program, device, end, mount, report, rootfs, stdio, tree, volume,
+};
+use crate::cgroup;
+use crate::fault::{Blame, Result};
+use crate::protocol::Container;
+use crate::sys::{self, Instruction};
+
+/// The host's, for containers that share its IPC.
+const HOST_SHM: &str = "/dev/shm";
+
+/// A container to become.
+pub(crate) struct Start<'a> {
+    pub(crate) container: &'a Container,
+    pub(crate) filter: &'a [Instruction],
+    pub(crate) streams: Streams<'a>,
+    /// The pod's /dev/shm.
+    pub(crate) shm: Option<&'a Path>,
+    /// A process of the PID namespace that the pod's containers share.
+    pub(crate) pids: Option<BorrowedFd<'a>>,
+}
+
+/// Becomes the container. This process was forked into a mount namespace and v2 cgroup of its own, and into a PID
+/// namespace unless `pids` are shared or the host's.
+pub(crate) fn start(start: &Start<'_>, passed: Vec<OwnedFd>) -> ! {
+    end(try_start(start, passed))
+}
+
+fn try_start(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Infallible> {
+    let container = start.container;
+    start.streams.take()?;
+    cgroup::join(&container.cgroups).blame_node("join the cgroup")?;
+    sys::unshare(UnshareFlags::NEWCGROUP).blame_node("make a cgroup namespace")?;
+    adjust_oom_score(container.process.oom_score_adj)?;
+    umask(Mode::empty());
+    build(start, passed)?;
+    if let Some(pids) = start.pids {
+        move_into_thread_name_spaces(pids, ThreadNameSpaceType::PROCESS_ID)
+            .blame_node("share the pod's PIDs")?;
+        super::continue_in_new_process()?;
+    }
+    sys::close_from(super::STATUS as u32 + 1).blame_node("close descriptors")?;
+    finish(start)
+}
+
+/// All that needs the host's paths.
+fn build(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<()> {
+    let container = start.container;
+    let root = rootfs::assemble(&container.rootfs)?;
+    let shm = start.shm.unwrap_or(Path::new(HOST_SHM));
+    let devpts = device::populate(root.as_fd(), shm, container.privileged)?;
+    tree::mount_sys(root.as_fd(), &container.cgroups, container.privileged)?;
+    volume::mount_all(root.as_fd(), &container.mounts, passed)?;
+    if let Some(size) = container.process.terminal {
+        let terminal = stdio::open_terminal(devpts.as_fd(), size)?;
+        device::place_console(root.as_fd(), terminal.user.as_fd())?;
+        stdio::use_terminal(terminal.user.as_fd())?;
+        report(&Progress::Terminal, vec![terminal.controller])?;
+    }
+    rootfs::enter(root.as_fd())
+}
+
+/// All that needs the PID namespace, and the program.
+fn finish(start: &Start<'_>) -> Result<Infallible> {
+    let container = start.container;
+    let process = &container.process;
+    let root = tree::root()?;
+    let root = root.as_fd();
+    setsid().blame_node("make a session")?;
+    if process.terminal.is_some() {
+        stdio::control_terminal()?;
+    }
+    tree::mount_proc(root)?;
+    if !container.privileged {
+        tree::protect(root, &container.read_only_paths)?;
+        tree::mask(root, &container.masked_paths)?;
+    }
+    path::ensure(root, &process.cwd, Missing::Directory)
+        .blame_container(format_args!("make the working directory {:?}", process.cwd))?;
+    if container.rootfs.read_only {
+        mount::make_only_this_read_only(root).blame_node("make the root read-only")?;
+    }
+    let last = Last {
+        arguments: &process.args,
+        environment: &[&process.env],
+        user: &process.user,
+        cwd: &process.cwd,
+        terminal: process.terminal.is_some(),
+        process,
+        filter: start.filter,
+    };
+    become_program(root, &last)
+}
+
+/// Not every kernel lets a process lower it (CAP_SYS_RESOURCE); the container runs all the same.
+fn adjust_oom_score(score: i32) -> Result<()> {
+    match crate::file::write(
+        Path::new("/proc/self/oom_score_adj"),
+        score.to_string().as_bytes(),
+    ) {
+        Ok(()) => Ok(()),
+        Err(error) => report(
+            &Progress::Warning(format!("oom_score_adj stays as it is: {error}")),
+            Vec::new(),
+        ),
+    }
+}

@@ -1,0 +1,128 @@
+//! The mounts that a container's owner asked for.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, open};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::mount::{self, Opt};
+use super::path::{self, Missing};
+use crate::fault::{Blame, Fault, Result};
+use crate::protocol::{Mount, MountKind, Propagation};
+use crate::sys;
+
+/// The kernel's trees have their own mounts; one below them would be hidden by or hide those.
+const RESERVED: [&str; 1] = ["/proc"];
+
+/// Mounts everything into `root`, in order. `passed` are the detached mounts that came with the request.
+pub(crate) fn mount_all(root: BorrowedFd<'_>, mounts: &[Mount], passed: Vec<OwnedFd>) -> Result<()> {
+    let mut passed = passed.into_iter();
+    for mount in mounts {
+        refuse_reserved(&mount.target)?;
+        let source = match mount.kind {
+            MountKind::Bind => source(mount)?,
+            MountKind::Tmpfs { size_bytes, mode } => memory(size_bytes, mode)?,
+            MountKind::Passed => passed
+                .next()
+                .ok_or_else(|| Fault::Node(format!("the mount of {} did not arrive", mount.target)))?,
+        };
+        attach(root, mount, source.as_fd())?;
+    }
+    Ok(())
+}
+
+fn refuse_reserved(target: &str) -> Result<()> {
+    let inside = |place: &&&str| target == **place || target.starts_with(&format!("{place}/"));
+    match RESERVED.iter().find(inside) {
+        Some(_) => Err(Fault::Container(format!(
+            "cannot mount on {target}: it is the kernel's"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A detached copy of the source.
+fn source(mount: &Mount) -> Result<OwnedFd> {
+    let source = &mount.source;
+    let copied = if mount.sub_path.is_empty() {
+        mount::copy(source, true)
+    } else {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open(source, flags, Mode::empty())
+            .and_then(|volume| open_part(volume.as_fd(), &mount.sub_path))
+            .and_then(|part| mount::copy_of(part.as_fd(), true))
+    };
+    copied.blame_container(format_args!(
+        "mount {} {} on {}",
+        source.display(),
+        mount.sub_path,
+        mount.target
+    ))
+}
+
+/// Opens a part of a volume, making missing directories. The pod's containers may write the volume meanwhile, so that no
+/// link in it is followed out of it.
+fn open_part(volume: BorrowedFd<'_>, part: &str) -> std::result::Result<OwnedFd, Errno> {
+    match path::open_beneath(volume, part, OFlags::PATH) {
+        Err(Errno::NOENT) => {}
+        result => return result,
+    }
+    let mut made = String::new();
+    for name in part.split('/').filter(|name| !name.is_empty() && *name != ".") {
+        let parent = match made.as_str() {
+            "" => ".",
+            made => made,
+        };
+        let parent = path::open_beneath(volume, parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        match mkdirat(&parent, name, Mode::from_raw_mode(0o750)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        made = if made.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{made}/{name}")
+        };
+    }
+    path::open_beneath(volume, part, OFlags::PATH)
+}
+
+fn memory(size_bytes: Option<u64>, mode: u32) -> Result<OwnedFd> {
+    let mode = format!("{mode:04o}");
+    let size = size_bytes.map(|size| size.to_string());
+    let mut options = vec![Opt::Value("mode", &mode)];
+    options.extend(size.as_deref().map(|size| Opt::Value("size", size)));
+    mount::make(
+        "tmpfs",
+        &options,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
+}
+
+fn attach(root: BorrowedFd<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {
+    let tried = format_args!("mount on {}", mount.target);
+    let propagation = match mount.propagation {
+        Propagation::Private => libc::MS_PRIVATE,
+        Propagation::HostToContainer => libc::MS_SLAVE,
+        // The daemon took it from the host's own mount namespace, so that it is shared with that already.
+        Propagation::Bidirectional => 0,
+    };
+    let attributes = if mount.read_only {
+        MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into()
+    } else {
+        0
+    };
+    if propagation != 0 || attributes != 0 {
+        sys::set_mount_attributes(source, true, attributes, propagation).blame_node(tried)?;
+    }
+    let stat = fstat(source).blame_node(tried)?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let missing = if is_directory {
+        Missing::Directory
+    } else {
+        Missing::File
+    };
+    let target = path::ensure(root, &mount.target, missing).blame_container(tried)?;
+    mount::attach(source, target.as_fd()).blame_container(tried)
+}
