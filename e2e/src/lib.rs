@@ -22,6 +22,7 @@ pub mod node;
 pub mod pods;
 pub mod process;
 pub mod registry;
+pub mod relay;
 pub mod scratch;
 pub mod skip;
 pub mod suite;

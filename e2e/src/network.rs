@@ -8,9 +8,10 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{Launch, Program, Spawner, output};
@@ -20,7 +21,7 @@ use crate::wait;
 /// The address that the API server and the first node have; further nodes count up from it.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 10);
 /// How many addresses, from [`ADDRESS`] on, the namespace has.
-pub const ADDRESSES: u8 = 8;
+pub const ADDRESSES: u8 = 48;
 /// The range of services; pods reach the API server on its first address.
 pub const SERVICES: &str = "10.96.0.0/16";
 const API_SERVICE: &str = "10.96.0.1/32";
@@ -30,6 +31,7 @@ const API_SERVICE: &str = "10.96.0.1/32";
 pub struct NetworkNamespace {
     // Before the holder: its thread ends first, and with it the programs.
     spawner: Spawner,
+    nodes: AtomicU8,
     holder: Program,
 }
 
@@ -49,7 +51,11 @@ impl NetworkNamespace {
             Ok((inside != outside).then_some(()))
         })?;
         let spawner = Spawner::start(scratch.path(), Some(open(holder.pid())?))?;
-        let namespace = Self { spawner, holder };
+        let namespace = Self {
+            spawner,
+            nodes: AtomicU8::new(0),
+            holder,
+        };
         namespace.configure()?;
         Ok(namespace)
     }
@@ -103,6 +109,16 @@ impl NetworkNamespace {
         let mut words = command.into_iter();
         let program = words.next().context("an empty command")?;
         output(self.command(program).args(words))
+    }
+
+    /// A number that no other node of this namespace has, below [`ADDRESSES`].
+    ///
+    /// # Errors
+    /// All are taken.
+    pub fn next_node(&self) -> anyhow::Result<u8> {
+        let index = self.nodes.fetch_add(1, Ordering::Relaxed);
+        ensure!(index < ADDRESSES, "a run has at most {ADDRESSES} nodes");
+        Ok(index)
     }
 
     /// The process that holds it: `nsenter -t PID -n` enters.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  DIR/state  DIR/run  DIR/log/pods      auraed's          cgroups  <run's name>-<node>
-//!  DIR/bridge/{identity,pki,kubeconfig}  kubelet-bridge's  network  bridge `aurae<i>`, 10.88.<16 i>.0/20, table `aurae<i>`
+//!  DIR/bridge/{identity,pki,kubeconfig}  kubelet-bridge's  network  bridge `aurae<i>`, 10.88.<4 i>.0/22, table `aurae<i>`
 //! ```
 
 use std::net::Ipv4Addr;
@@ -21,7 +21,7 @@ use crate::cluster::Cluster;
 use crate::network::{NetworkNamespace, address};
 use crate::process::{Launch, MARK, Program, output};
 use crate::scratch::Scratch;
-use crate::{home, wait};
+use crate::{home, sweep, wait};
 
 /// nobody and nogroup: who the bridge runs as.
 const NOBODY: (u32, u32) = (65534, 65534);
@@ -34,22 +34,38 @@ pub const RESERVED: &str = "e2e.aurae.dev/reserved";
 pub struct Options {
     /// Its name; also the suffix of its cgroup root.
     pub name: String,
-    /// Distinguishes addresses, bridges and ports within the run, below [`crate::network::ADDRESSES`].
-    pub index: u8,
     /// Registered with a taint, so that the scheduler leaves it alone.
     pub reserved: bool,
+}
+
+impl Options {
+    /// A node that the scheduler uses.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            reserved: false,
+        }
+    }
+
+    /// A node that takes only pods bound to it by name.
+    pub fn reserved(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            reserved: true,
+        }
+    }
 }
 
 /// A node of a run.
 #[derive(Debug)]
 pub struct Node {
     options: Options,
+    /// Distinguishes addresses, bridges and ports within the run.
+    index: u8,
     directory: PathBuf,
     cgroup_root: String,
     network: Arc<NetworkNamespace>,
     scratch: Arc<Scratch>,
-    /// The cluster's CA; none for a node without a cluster.
-    cluster_ca: Option<PathBuf>,
     // The bridge first, in the order of stopping.
     bridge: Mutex<Option<Program>>,
     auraed: Mutex<Option<Program>>,
@@ -71,11 +87,11 @@ impl Node {
         }
         let node = Self {
             cgroup_root: format!("{}-{}", scratch.name(), options.name),
+            index: network.next_node()?,
             options,
             directory,
             network: network.clone(),
             scratch: scratch.clone(),
-            cluster_ca: None,
             bridge: Mutex::new(None),
             auraed: Mutex::new(None),
         };
@@ -89,16 +105,27 @@ impl Node {
     /// # Errors
     /// As [`Node::start`], or the node does not become Ready.
     pub async fn join(cluster: &Cluster, options: Options) -> anyhow::Result<Self> {
-        let mut node = Self::start(cluster.scratch(), cluster.network(), options)?;
-        let kubeconfig = node.directory.join("bridge/kubeconfig");
-        let user = format!("system:node:{}", node.name());
-        cluster.issue_kubeconfig(&user, &["system:nodes"], &kubeconfig)?;
-        node.cluster_ca = Some(cluster.ca());
-        node.issue_identity()?;
-        node.give_to_nobody(&node.directory.join("bridge"))?;
+        let node = Self::start(cluster.scratch(), cluster.network(), options)?;
+        node.prepare_join(cluster)?;
         node.start_bridge()?;
         node.ready(cluster).await?;
         Ok(node)
+    }
+
+    /// Gives the bridge what it needs to join, and says where its kubeconfig is.
+    ///
+    /// # Errors
+    /// kubeadm or auraed fails.
+    pub fn prepare_join(&self, cluster: &Cluster) -> anyhow::Result<PathBuf> {
+        let bridge = self.directory.join("bridge");
+        let kubeconfig = bridge.join("kubeconfig");
+        let user = format!("system:node:{}", self.name());
+        cluster.issue_kubeconfig(&user, &["system:nodes"], &kubeconfig)?;
+        // The authority's directory is root's.
+        fs_err::copy(cluster.ca(), bridge.join("ca.crt"))?;
+        self.issue_identity()?;
+        self.give_to_nobody(&bridge)?;
+        Ok(kubeconfig)
     }
 
     /// Waits until the API server says that the node is Ready.
@@ -120,7 +147,7 @@ impl Node {
     }
 
     fn configuration(&self) -> String {
-        let index = self.options.index;
+        let index = self.index;
         format!(
             "state_dir = \"{dir}/state\"
 run_dir = \"{dir}/run\"
@@ -143,7 +170,7 @@ level = \"{level}\"
     }
 
     fn subnet(&self) -> String {
-        format!("10.88.{}.0/20", u16::from(self.options.index) * 16)
+        format!("10.88.{}.0/22", u16::from(self.index) * 4)
     }
 
     /// Starts auraed (again), and returns when it listens.
@@ -213,7 +240,7 @@ level = \"{level}\"
     /// It is not built.
     pub fn bridge_launch(&self) -> anyhow::Result<Launch> {
         let bridge = self.directory.join("bridge");
-        let port = 10300 + u16::from(self.options.index);
+        let port = 10300 + u16::from(self.index);
         let mut launch = Launch::new("kubelet-bridge", self.public("kubelet-bridge")?)
             .user(NOBODY.0, NOBODY.1)
             .args(["--hostname-override", self.name(), "-v", "4"])
@@ -230,15 +257,13 @@ level = \"{level}\"
             .arg(self.socket())
             .arg("--aurae-identity")
             .arg(bridge.join("identity"));
-        if let Some(ca) = &self.cluster_ca {
-            // The authority's directory is root's.
-            let copy = bridge.join("ca.crt");
-            fs_err::copy(ca, &copy)?;
+        let kubeconfig = bridge.join("kubeconfig");
+        if kubeconfig.exists() {
             launch = launch
                 .arg("--kubeconfig")
-                .arg(bridge.join("kubeconfig"))
+                .arg(kubeconfig)
                 .arg("--client-ca-file")
-                .arg(copy);
+                .arg(bridge.join("ca.crt"));
         }
         if self.options.reserved {
             launch = launch
@@ -254,6 +279,25 @@ level = \"{level}\"
     /// It cannot be started.
     pub fn start_bridge(&self) -> anyhow::Result<()> {
         let launch = self.bridge_launch()?;
+        let program = self
+            .network
+            .spawner()
+            .launch(&launch, &self.log("kubelet-bridge"))?;
+        *lock(&self.bridge) = Some(program);
+        Ok(())
+    }
+
+    /// Starts kubelet-bridge without a cluster, for the manifests in the node's directory `manifests`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_standalone_bridge(&self) -> anyhow::Result<()> {
+        self.issue_identity()?;
+        self.give_to_nobody(&self.directory.join("bridge"))?;
+        let launch = self
+            .bridge_launch()?
+            .arg("--pod-manifest-path")
+            .arg(self.directory.join("manifests"));
         let program = self
             .network
             .spawner()
@@ -330,7 +374,7 @@ level = \"{level}\"
 
     /// Its address.
     pub fn address(&self) -> Ipv4Addr {
-        address(self.options.index)
+        address(self.index)
     }
 
     /// Everything of the node is below it.
@@ -361,6 +405,15 @@ level = \"{level}\"
     /// The log of one of its programs.
     pub fn log(&self, program: &str) -> PathBuf {
         self.scratch.log(&format!("{}-{program}", self.name()))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill_bridge();
+        self.kill_auraed();
+        // Pods outlive the daemons, but not the test.
+        sweep::kill(&self.cgroup_root);
     }
 }
 

@@ -106,15 +106,7 @@ pub fn suite() -> &'static Suite {
 
 async fn make_suite(ground: &Ground) -> anyhow::Result<Suite> {
     let cluster = Cluster::start(&ground.scratch, &ground.network).await?;
-    let node = Node::join(
-        &cluster,
-        Options {
-            name: "shared".to_owned(),
-            index: 0,
-            reserved: false,
-        },
-    )
-    .await?;
+    let node = Node::join(&cluster, Options::new("shared")).await?;
     Ok(Suite { cluster, node })
 }
 

@@ -52,6 +52,22 @@ pub fn kept(directory: &Path) -> PathBuf {
         .join(directory.file_name().unwrap_or_default())
 }
 
+/// Kills every process in the cgroups with this prefix.
+pub fn kill(prefix: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let found = members(&cgroups(prefix));
+        if found.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for pid in found {
+            // It may have ended since.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn keep(directory: &Path) {
     let target = kept(directory);
     let _ = fs_err::remove_dir_all(&target);
@@ -144,19 +160,34 @@ fn processes(directory: &Path, cgroups: &[PathBuf]) -> Vec<Pid> {
     let mut mark = process::MARK.as_bytes().to_vec();
     mark.push(b'=');
     mark.extend_from_slice(directory.as_os_str().as_bytes());
-    let mut found: BTreeSet<u32> = numbers("/proc")
+    let marked = numbers("/proc")
         .filter(|pid| *pid != std::process::id())
         .filter(|pid| {
             fs_err::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|list| list.split(|byte| *byte == 0).any(|entry| entry == mark))
+        });
+    let mut found = living(marked);
+    found.extend(members(cgroups));
+    found
+}
+
+/// Living processes in these cgroups.
+fn members(cgroups: &[PathBuf]) -> Vec<Pid> {
+    let lists = cgroups
+        .iter()
+        .map(|cgroup| fs_err::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default());
+    let found: BTreeSet<u32> = lists
+        .flat_map(|list| {
+            list.lines()
+                .filter_map(|line| line.parse().ok())
+                .collect::<Vec<u32>>()
         })
         .collect();
-    for cgroup in cgroups {
-        let text = fs_err::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-        found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-    }
-    found
-        .into_iter()
+    living(found)
+}
+
+fn living(pids: impl IntoIterator<Item = u32>) -> Vec<Pid> {
+    pids.into_iter()
         .filter(|pid| alive(*pid))
         .filter_map(|pid| Pid::from_raw(pid.try_into().ok()?))
         .collect()

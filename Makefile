@@ -1,0 +1,10 @@
+# Every target is one line over `cargo xtask`, which says what it does as it does it.
+.PHONY: run stop test cluster bench conformance lint
+
+run: ; cargo xtask run
+stop: ; cargo xtask run --stop
+test: ; cargo xtask test
+cluster: ; cargo xtask cluster
+bench: ; cargo xtask bench
+conformance: ; cargo xtask conformance
+lint: ; cargo xtask lint
