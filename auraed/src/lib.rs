@@ -15,6 +15,7 @@
 
 pub mod config;
 pub mod daemon;
+mod descriptor;
 pub mod mount;
 pub mod observe;
 pub mod runtime;

@@ -1,1 +1,60 @@
 //! The stateless executive: exec, signal and image calls; acts on what runs, remembers nothing.
+//!
+//! One file a call; this one is the table of contents. Called by the server alone. A program that exec started is the
+//! pod's, not the daemon's: it goes on when the daemon stops, and is killed when its client goes away.
+
+mod exec;
+mod images;
+mod signal;
+
+pub use images::Images;
+
+use crate::schedule::Engine;
+use crate::server::status::Failure;
+use auraed_api::runtime::v0 as api;
+use auraed_api::runtime::v0::runtime_service_server::RuntimeService;
+use std::pin::Pin;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// `aurae.runtime.v0.RuntimeService`.
+#[derive(Clone)]
+pub struct Runtime {
+    engine: Engine,
+}
+
+impl Runtime {
+    /// Acts on the engine's containers.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[tonic::async_trait]
+impl RuntimeService for Runtime {
+    type ExecStream = Pin<Box<dyn Stream<Item = Result<api::ExecResponse, Status>> + Send>>;
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<api::ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        let answers = exec::exec(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn signal(
+        &self,
+        request: Request<api::SignalRequest>,
+    ) -> Result<Response<api::SignalResponse>, Status> {
+        signal::signal(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(api::SignalResponse {}))
+    }
+}
+
+/// The container that a request is about.
+fn named(container: Option<api::ContainerReference>) -> Result<api::ContainerReference, Failure> {
+    container
+        .filter(|container| !container.pod.is_empty())
+        .ok_or_else(|| Failure::argument("container.pod", "must be an id, namespace/name or a unique name"))
+}

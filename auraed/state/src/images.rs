@@ -3,35 +3,35 @@
 use crate::{State, StateError};
 
 impl State {
-    /// Remembers an image under its id, replacing what was there. Blocks for the length of one write, so that the image
-    /// store, whose index is not async, may call it from anywhere.
+    /// Remembers an image under its id, replacing what was there.
     ///
     /// # Errors
     /// [`StateError::Query`] when the disk is full or fails; the file is then as before.
-    pub fn put_image(&self, id: &str, image: String) -> Result<(), StateError> {
+    pub async fn put_image(&self, id: &str, image: String) -> Result<(), StateError> {
         let id = id.to_owned();
-        self.worker.run_blocking("write an image", move |connection| {
-            connection
-                .prepare_cached(
-                    "insert into images (id, image) values (?1, ?2) on conflict (id) do update set image = ?2",
-                )?
-                .execute([&id, &image])?;
-            Ok(())
-        })
+        self.worker
+            .run("write an image", move |connection| {
+                connection
+                    .prepare_cached(
+                        "insert into images (id, image) values (?1, ?2) on conflict (id) do update set image = ?2",
+                    )?
+                    .execute([&id, &image])?;
+                Ok(())
+            })
+            .await
     }
 
-    /// Forgets an image; `false` if it was not there. Blocks as [`State::put_image`] does.
+    /// Forgets an image; `false` if it was not there.
     ///
     /// # Errors
     /// [`StateError::Query`] when the disk is full or fails; the file is then as before.
-    pub fn remove_image(&self, id: &str) -> Result<bool, StateError> {
+    pub async fn remove_image(&self, id: &str) -> Result<bool, StateError> {
         let id = id.to_owned();
-        self.worker.run_blocking("remove an image", move |connection| {
-            Ok(connection
-                .prepare_cached("delete from images where id = ?1")?
-                .execute([&id])?
-                > 0)
-        })
+        self.worker
+            .run("remove an image", move |connection| {
+                Ok(connection.prepare_cached("delete from images where id = ?1")?.execute([&id])? > 0)
+            })
+            .await
     }
 
     /// The JSON of all images, by id.

@@ -46,20 +46,6 @@ impl Worker {
         result.map_err(|source| StateError::Query { action, source })
     }
 
-    /// As [`Worker::run`], for callers that cannot await. Blocks the calling thread for the length of one write.
-    pub(crate) fn run_blocking<T, F>(&self, action: &'static str, job: F) -> Result<T, StateError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
-        let (answer, answered) = mpsc::channel();
-        self.send(move |connection| {
-            let _ = answer.send(job(connection));
-        })?;
-        let result = answered.recv().map_err(|_| StateError::Closed)?;
-        result.map_err(|source| StateError::Query { action, source })
-    }
-
     /// Enqueues `job` and does not wait.
     pub(crate) fn send<F>(&self, job: F) -> Result<(), StateError>
     where

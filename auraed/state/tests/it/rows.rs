@@ -39,16 +39,16 @@ async fn a_stop_without_a_grace_period_keeps_none() {
 #[tokio::test]
 async fn images_are_replaced_by_id() {
     let (_directory, state) = fresh();
-    state.put_image("sha256:b", "{1}".into()).unwrap();
-    state.put_image("sha256:a", "{2}".into()).unwrap();
-    state.put_image("sha256:b", "{3}".into()).unwrap();
+    state.put_image("sha256:b", "{1}".into()).await.unwrap();
+    state.put_image("sha256:a", "{2}".into()).await.unwrap();
+    state.put_image("sha256:b", "{3}".into()).await.unwrap();
     let expected = [
         ("sha256:a".into(), "{2}".into()),
         ("sha256:b".into(), "{3}".into()),
     ];
     assert_eq!(state.images().await.unwrap(), expected);
-    assert!(state.remove_image("sha256:a").unwrap());
-    assert!(!state.remove_image("sha256:a").unwrap());
+    assert!(state.remove_image("sha256:a").await.unwrap());
+    assert!(!state.remove_image("sha256:a").await.unwrap());
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_closed_file_answers_so() {
     state.close().await;
     assert!(matches!(state.pods().await, Err(StateError::Closed)));
     assert!(matches!(
-        state.put_image("a", "b".into()),
+        state.put_image("a", "b".into()).await,
         Err(StateError::Closed)
     ));
     state.close().await;

@@ -1,0 +1,54 @@
+//! File descriptors that the runtime waits for: pipes, terminals, inotify.
+
+use rustix::fd::OwnedFd;
+use std::io;
+use tokio::io::unix::AsyncFd;
+
+/// A non-blocking stream, registered with the runtime.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    inner: AsyncFd<OwnedFd>,
+}
+
+impl Descriptor {
+    /// Takes a pipe's or terminal's end. Must be called inside the runtime.
+    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        Ok(Self {
+            inner: register(descriptor)?,
+        })
+    }
+
+    /// Reads what is there, waiting for at least one byte; 0 at the end. Cancel-safe.
+    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.inner.readable().await?;
+            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *buffer)?)) {
+                // A terminal that nobody has open any more says EIO where a pipe says end.
+                Ok(Err(error)) if error.raw_os_error() == Some(EIO) => return Ok(0),
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Writes everything.
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let mut ready = self.inner.writable().await?;
+            match ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
+                Ok(written) => bytes = bytes.get(written?..).unwrap_or_default(),
+                Err(_would_block) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has the runtime wait for a descriptor. Must be called inside it.
+#[expect(deprecated, reason = "its successor is unsafe, for types whose descriptor may change; an OwnedFd's cannot")]
+pub(crate) fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor)
+}
+
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();

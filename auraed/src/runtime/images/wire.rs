@@ -1,0 +1,45 @@
+//! Images and their progress as messages.
+
+use auraed_api::runtime::v0 as api;
+use auraed_image::{Credentials, Image, LayerState, Progress};
+use auraed_types::status::to_wire_time;
+
+pub(super) fn image(image: &Image) -> api::Image {
+    api::Image {
+        id: image.id.clone(),
+        tags: image.tags.clone(),
+        digests: image.digests.clone(),
+        size_bytes: image.size_bytes,
+        created_at: image.created_at.map(to_wire_time),
+        architecture: image.architecture.clone(),
+        operating_system: image.os.clone(),
+        user: image.config.user.clone(),
+        entrypoint: image.config.entrypoint.clone(),
+        command: image.config.command.clone(),
+        layers: u32::try_from(image.layers.len()).unwrap_or(u32::MAX),
+    }
+}
+
+pub(super) fn progress(progress: &Progress) -> api::LayerProgress {
+    let state = match progress.state {
+        LayerState::Waiting => api::LayerState::Waiting,
+        LayerState::Fetching => api::LayerState::Fetching,
+        LayerState::Done => api::LayerState::Done,
+        LayerState::Present => api::LayerState::Present,
+    };
+    api::LayerProgress {
+        digest: progress.digest.to_string(),
+        done_bytes: progress.done_bytes,
+        total_bytes: progress.total_bytes,
+        state: state.into(),
+    }
+}
+
+pub(super) fn credentials(credentials: api::RegistryCredentials) -> Credentials {
+    Credentials {
+        registry: credentials.registry,
+        username: credentials.username,
+        password: credentials.password,
+        identity_token: credentials.identity_token,
+    }
+}
