@@ -14,10 +14,16 @@
 //! On failure: an action that fails is an input like any other, and the machine decides when it is tried again. A dead
 //! daemon leaves pods running; [`Engine::start`] adopts them from SQLite, the pod inits and the exit records.
 
+mod backoff;
 mod engine;
 mod error;
 mod events;
+mod handler;
+mod machine;
+mod moment;
 mod plan;
+mod record;
+mod timeline;
 mod watch;
 
 pub use engine::{Dependencies, Directories, Engine, ExecTarget, LogTarget, Timeline};

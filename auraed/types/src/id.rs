@@ -38,7 +38,8 @@ const CONTAINER_ID_RULE: &str = "be 64 lower-case hexadecimal digits";
 macro_rules! name {
     ($(#[$documentation:meta])* $name:ident, $check:path) => {
         $(#[$documentation])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -61,6 +62,13 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = InvalidName;
             fn from_str(value: &str) -> Result<$name, InvalidName> {
+                $name::new(value)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(value: String) -> Result<$name, InvalidName> {
                 $name::new(value)
             }
         }

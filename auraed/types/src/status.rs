@@ -1,15 +1,17 @@
-//! What a pod is, as last seen, and its way to the wire.
+//! What a pod is, as last seen, and its way to the wire. The engine also keeps the last status of a finished pod, as
+//! JSON: fields are only ever added, with a default.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use auraed_api::schedule::v0 as api;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{ContainerId, ContainerName, Namespace, PodId, PodName};
 
 /// A pod's status.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PodStatus {
     /// The pod.
     pub id: PodId,
@@ -46,7 +48,7 @@ pub struct PodStatus {
 }
 
 /// Where in its life a pod is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Not all containers have started once.
     Pending,
@@ -66,7 +68,7 @@ impl Phase {
 }
 
 /// A pod's sandbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxStatus {
     /// It runs and has its address.
     pub ready: bool,
@@ -79,7 +81,7 @@ pub struct SandboxStatus {
 }
 
 /// One container's status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
     /// Its name.
     pub name: ContainerName,
@@ -102,7 +104,7 @@ pub struct ContainerStatus {
 }
 
 /// What a container is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerState {
     /// It does not run yet, or again.
     Waiting {
@@ -121,7 +123,7 @@ pub enum ContainerState {
 }
 
 /// How a container ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminated {
     /// 128 + the signal's number for a process that a signal ended.
     pub exit_code: i32,
