@@ -19,7 +19,7 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Reads a file of the kernel's trees.
+/// Reads a file of the kernel's trees, at most [`MAX_BYTES`] or a little more.
 pub(crate) fn read(path: &Path) -> Result<String, Errno> {
     let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();

@@ -13,6 +13,14 @@ mod cgroup;
 mod child;
 mod fault;
 mod file;
+mod init;
+mod log;
 pub mod protocol;
 mod sys;
 pub mod wire;
+
+/// Runs a pod init on the descriptors that this process was started with: the daemon's connection (3) and the bound socket
+/// (4). Returns its exit code. The process must have one thread and nothing else to do.
+pub fn run() -> i32 {
+    init::run()
+}

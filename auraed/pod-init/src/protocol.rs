@@ -68,6 +68,11 @@ pub enum Call {
         /// The container's name.
         container: String,
     },
+    /// Let the container see the end of its standard input.
+    CloseInput {
+        /// The container's name.
+        container: String,
+    },
     /// All runs. Answered when no start is in flight.
     Status,
     /// Send events on this connection from now on.

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::process::Pid;
@@ -52,7 +52,13 @@ pub(crate) fn fork(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Opt
     }
     // SAFETY: without CLONE_VM this is fork(2): the new process has its own copy of everything. No lock can be held by
     // another thread, because there is none, so that the copy may run any code.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
     match result {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(Pid::from_raw(pid as i32)),
@@ -98,6 +104,11 @@ pub(crate) fn set_mount_attributes(
         )
     };
     check(result)
+}
+
+/// Gives up a low number for good: it becomes a copy of `with` that is never closed.
+pub(crate) fn occupy(low: OwnedFd, with: &OwnedFd) -> io::Result<()> {
+    duplicate_to(with.as_fd(), low.into_raw_fd(), true)
 }
 
 /// Makes `number` a copy of `descriptor`. Only for a process that will execute a program or exit: whoever owned `number` in
@@ -170,6 +181,28 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Ignores the end of children, which the kernel then reaps, and unblocks all signals.
+pub(crate) fn leave_children_to_the_kernel() {
+    reset_signals();
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Sleeps until a signal comes.
+pub(crate) fn wait_for_signal() {
+    // SAFETY: pause has no preconditions.
+    unsafe { libc::pause() };
+}
+
+/// A signal by its number, 1 to 64.
+pub(crate) fn signal(number: i32) -> Option<rustix::process::Signal> {
+    // SAFETY: what is asked of the caller is not to use the signals that libc keeps for its threads; here they go to
+    // other processes only.
+    (1..=64)
+        .contains(&number)
+        .then(|| unsafe { rustix::process::Signal::from_raw_unchecked(number) })
+}
+
 /// Ends the calling process when its parent ends.
 pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: a plain number.
@@ -210,9 +243,16 @@ pub(crate) fn execute(path: &CStr, arguments: &[CString], environment: &[CString
 
 /// Sets the size of the terminal behind a descriptor, in characters.
 pub(crate) fn set_terminal_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCSWINSZ reads one winsize.
-    check(libc::c_long::from(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) }))
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size)
+    }))
 }
 
 /// Brings a network interface up.

@@ -58,7 +58,9 @@ fn prepare(controller: OwnedFd, size: TerminalSize) -> std::io::Result<Terminal>
 
 /// Makes a terminal all three streams.
 pub(crate) fn use_terminal(user: BorrowedFd<'_>) -> Result<()> {
-    (0..3).try_for_each(|number| sys::duplicate_to(user, number, false)).blame_node("use the terminal")
+    (0..3)
+        .try_for_each(|number| sys::duplicate_to(user, number, false))
+        .blame_node("use the terminal")
 }
 
 /// Makes the terminal on the streams the controlling one. This process must lead its session.

@@ -1,0 +1,343 @@
+//! Containers: how one is started, and what the pod init keeps of it.
+//!
+//! ```text
+//!   Start ─► birth ──► born ─► running ─► main process ends ─► over (until the next attempt)
+//!              └─────► failed ─► forked process ends ─► gone
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+
+use super::birth::{Birth, Stage, status_pair};
+use super::output::Output;
+use super::pause::Pause;
+use super::poll::Poll;
+use super::{Init, Requester, Token};
+use crate::cgroup;
+use crate::child::{self, Start, Streams};
+use crate::fault::{Blame, Fault, Result};
+use crate::log::Log;
+use crate::protocol::{Container, ContainerRun, Event, Failure, Pids, Reply, RunState, Setup};
+use crate::sys::{self, Instruction, namespaces};
+
+/// A container's name and its newest run.
+pub(super) enum Slot {
+    Live(Box<Live>),
+    Over(ContainerRun),
+}
+
+/// A run that is not over.
+pub(super) struct Live {
+    pub(super) serial: u64,
+    pub(super) spec: Container,
+    pub(super) filter: Rc<[Instruction]>,
+    /// Until the program is executed.
+    pub(super) birth: Option<Birth>,
+    pub(super) main: Option<Pid>,
+    pub(super) started_at: SystemTime,
+    pub(super) log: Log,
+    /// stdout or the terminal, then stderr.
+    pub(super) outputs: [Output; 2],
+    /// The write end of stdin, or the terminal.
+    pub(super) input: Option<OwnedFd>,
+}
+
+impl Slot {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Live(live) => &live.spec.name,
+            Self::Over(run) => &run.name,
+        }
+    }
+
+    pub(super) fn live(&self) -> Option<&Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Over(_) => None,
+        }
+    }
+
+    pub(super) fn run(&self) -> ContainerRun {
+        match self {
+            Self::Live(live) => live.run(RunState::Running {
+                started_at: live.started_at,
+            }),
+            Self::Over(run) => run.clone(),
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn run(&self, state: RunState) -> ContainerRun {
+        let Container {
+            name, attempt, id, ..
+        } = &self.spec;
+        ContainerRun {
+            name: name.clone(),
+            attempt: *attempt,
+            id: id.clone(),
+            state,
+        }
+    }
+}
+
+/// The child's ends of a container's standard streams.
+struct Pipes {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+impl Pipes {
+    fn or<'a>(&'a self, null: &'a OwnedFd) -> [BorrowedFd<'a>; 3] {
+        [&self.stdin, &self.stdout, &self.stderr].map(|pipe| pipe.as_ref().unwrap_or(null).as_fd())
+    }
+}
+
+impl Init {
+    /// A running container by its name.
+    pub(super) fn running(&mut self, name: &str) -> Option<&mut Live> {
+        self.containers.iter_mut().find_map(|slot| match slot {
+            Slot::Live(live) if live.spec.name == name && live.birth.is_none() => Some(&mut **live),
+            _ => None,
+        })
+    }
+
+    /// Starts a container; the answer comes when its birth is over.
+    pub(super) fn start(&mut self, requester: Requester, spec: Container, passed: Vec<OwnedFd>) {
+        match self.containers.iter().find(|slot| slot.name() == spec.name) {
+            Some(Slot::Live(live)) if live.spec.id == spec.id && live.birth.is_none() => {
+                let run = live.run(RunState::Running {
+                    started_at: live.started_at,
+                });
+                return self.reply(
+                    requester,
+                    Ok(Reply::Started {
+                        run,
+                        warnings: Vec::new(),
+                    }),
+                    Vec::new(),
+                );
+            }
+            Some(Slot::Live(_)) => return self.reply(requester, Err(Failure::AlreadyRunning), Vec::new()),
+            Some(Slot::Over(_)) | None => {}
+        }
+        match self.try_start(requester, spec, passed) {
+            Ok(live) => {
+                self.containers.retain(|slot| slot.name() != live.spec.name);
+                self.containers.push(Slot::Live(Box::new(live)));
+            }
+            Err(fault) => self.reply(requester, Err(fault.into()), Vec::new()),
+        }
+    }
+
+    fn try_start(&mut self, requester: Requester, spec: Container, passed: Vec<OwnedFd>) -> Result<Live> {
+        let serial = self.next_serial();
+        let setup = self
+            .setup
+            .as_ref()
+            .ok_or_else(|| Fault::Node("the pod is not set up".to_owned()))?;
+        let filter = self.filter(&spec.process.seccomp)?;
+        let log = Log::open(&spec.log_path, setup.log)
+            .blame_node(format_args!("open the log {}", spec.log_path.display()))?;
+        let (mut live, pipes) = prepare(serial, spec, filter, log)?;
+        for (index, output) in live.outputs.iter().enumerate() {
+            output
+                .watch(&self.poll, Token::Output(serial, index))
+                .blame_node("watch the output")?;
+        }
+        let (near, far) = status_pair()?;
+        let birth = match self.fork(&live, setup, &pipes, far.as_fd(), passed) {
+            Ok(forked) => Birth::watch(
+                &self.poll,
+                serial,
+                requester,
+                near,
+                (forked, setup.pids == Pids::Pod),
+            )?,
+            Err(fault) => {
+                live.outputs
+                    .iter_mut()
+                    .for_each(|output| output.close(&self.poll));
+                return Err(fault);
+            }
+        };
+        live.main = birth.main;
+        live.birth = Some(birth);
+        Ok(live)
+    }
+
+    fn fork(
+        &self,
+        live: &Live,
+        setup: &Setup,
+        pipes: &Pipes,
+        status: BorrowedFd<'_>,
+        passed: Vec<OwnedFd>,
+    ) -> Result<Pid> {
+        let cgroup = cgroup::open_unified(&live.spec.cgroups).blame_node("open the cgroup")?;
+        let own = if setup.pids == Pids::Container {
+            namespaces::PID
+        } else {
+            0
+        };
+        let forked = sys::fork(namespaces::MOUNT | own, cgroup.as_ref().map(AsFd::as_fd));
+        if let Some(forked) = forked.blame_node("fork")? {
+            return Ok(forked);
+        }
+        let start = Start {
+            container: &live.spec,
+            filter: &live.filter,
+            streams: Streams { standard: pipes.or(&self.null), status },
+            shm: setup.shm.as_deref(),
+            pids: self.pause.as_ref().map(Pause::handle),
+        };
+        child::start(&start, passed)
+    }
+
+    /// Decodes a filter, or finds a container's that has the same.
+    fn filter(&self, text: &str) -> Result<Rc<[Instruction]>> {
+        let mut live = self.containers.iter().filter_map(Slot::live);
+        match live.find(|live| live.spec.process.seccomp == text) {
+            Some(live) => Ok(Rc::clone(&live.filter)),
+            None => decode(text).ok_or_else(|| Fault::Node("the system call filter is malformed".to_owned())),
+        }
+    }
+
+    /// Goes on with a start as far as its process has come.
+    pub(super) fn advance_container(&mut self, serial: u64) {
+        let poll = &self.poll;
+        let Some(live) = live_of(&mut self.containers, serial) else {
+            return;
+        };
+        let Some(birth) = &mut live.birth else { return };
+        let stage = birth.advance(poll);
+        live.main = birth.main;
+        // A failed one is told of when its process has ended.
+        if stage == Stage::Born
+            && let Some(birth) = live.birth.take()
+        {
+            self.container_born(serial, birth);
+        }
+    }
+
+    fn container_born(&mut self, serial: u64, mut birth: Birth) {
+        let Some(live) = live_of(&mut self.containers, serial) else {
+            return;
+        };
+        live.started_at = SystemTime::now();
+        if let Some(terminal) = birth.terminal.take() {
+            live.adopt_terminal(terminal, &self.poll);
+        }
+        let run = live.run(RunState::Running {
+            started_at: live.started_at,
+        });
+        self.tell(Event::Started(run.clone()));
+        self.reply(
+            birth.requester,
+            Ok(Reply::Started {
+                run,
+                warnings: birth.warnings,
+            }),
+            Vec::new(),
+        );
+        self.answer_status();
+    }
+}
+
+impl Live {
+    /// Reads a terminal as the container's output from now on.
+    fn adopt_terminal(&mut self, terminal: OwnedFd, poll: &Poll) {
+        // It can only fail for want of memory; the container runs on without a log then.
+        if rustix::io::ioctl_fionbio(&terminal, true).is_ok() {
+            self.input = terminal.try_clone().ok();
+            self.outputs[0] = Output::new("stdout", Some(terminal));
+            let _ = self.outputs[0].watch(poll, Token::Output(self.serial, 0));
+        }
+    }
+}
+
+pub(super) fn live_of(containers: &mut [Slot], serial: u64) -> Option<&mut Live> {
+    containers.iter_mut().find_map(|slot| match slot {
+        Slot::Live(live) if live.serial == serial => Some(&mut **live),
+        _ => None,
+    })
+}
+
+/// Makes the pipes of a container without a terminal.
+fn prepare(serial: u64, spec: Container, filter: Rc<[Instruction]>, log: Log) -> Result<(Live, Pipes)> {
+    let mut pipes = Pipes {
+        stdin: None,
+        stdout: None,
+        stderr: None,
+    };
+    let mut outputs = [Output::new("stdout", None), Output::new("stderr", None)];
+    let mut input = None;
+    if spec.process.terminal.is_none() {
+        let (read, write) = output_pipe()?;
+        (outputs[0], pipes.stdout) = (Output::new("stdout", Some(read)), Some(write));
+        let (read, write) = output_pipe()?;
+        (outputs[1], pipes.stderr) = (Output::new("stderr", Some(read)), Some(write));
+        if spec.stdin {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC).blame_node("make a pipe")?;
+            (input, pipes.stdin) = (Some(write), Some(read));
+        }
+    }
+    let started_at = SystemTime::now();
+    Ok((
+        Live {
+            serial,
+            spec,
+            filter,
+            birth: None,
+            main: None,
+            started_at,
+            log,
+            outputs,
+            input,
+        },
+        pipes,
+    ))
+}
+
+/// A pipe whose read end does not block.
+fn output_pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).blame_node("make a pipe")?;
+    rustix::io::ioctl_fionbio(&read, true).blame_node("make a pipe")?;
+    Ok((read, write))
+}
+
+/// Sixteen hexadecimal digits an instruction.
+fn decode(text: &str) -> Option<Rc<[Instruction]>> {
+    let (instructions, []) = text.as_bytes().as_chunks::<16>() else {
+        return None;
+    };
+    instructions
+        .iter()
+        .map(|digits| {
+            u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16)
+                .ok()
+                .map(u64::to_be_bytes)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_decoded_or_refused() {
+        assert_eq!(
+            *decode("0102030405060708ffffffffffffffff").unwrap(),
+            [[1, 2, 3, 4, 5, 6, 7, 8], [255; 8]]
+        );
+        assert!(decode("").unwrap().is_empty());
+        assert!(decode("0102").is_none());
+        assert!(decode("01020304050607zz").is_none());
+    }
+}
