@@ -1,6 +1,9 @@
 # Every target is one line over `cargo xtask`, which says what it does as it does it.
 .PHONY: run stop test cluster bench conformance lint
 
+# One build directory outside the checkout, so that a fresh checkout starts warm.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/aurae/target
+
 run: ; cargo xtask run
 stop: ; cargo xtask run --stop
 test: ; cargo xtask test

@@ -120,15 +120,15 @@ impl Store {
         Ok(())
     }
 
-    /// Makes an image of one layer with one file of this content: for tests that need bytes nobody else has.
+    /// Makes an image of one layer with one file: for bytes that nobody else has.
     ///
     /// # Errors
     /// No space.
-    pub fn add_text(&mut self, name: &str, content: &str) -> anyhow::Result<()> {
+    pub fn add_file(&mut self, name: &str, path: &str, content: &[u8], spec: &Spec) -> anyhow::Result<()> {
         let mut layer = layer::Writer::new();
-        layer.file("text", 0o644, content.as_bytes())?;
+        layer.file(path, 0o755, content)?;
         let layer = layer.finish(self, Compression::Gzip)?;
-        self.add(name, &Spec::default(), &[layer], Form::Oci)
+        self.add(name, spec, &[layer], Form::Oci)
     }
 
     /// Writes an image as an OCI archive, as `aurae image import` reads it.

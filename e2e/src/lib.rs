@@ -12,6 +12,7 @@
 //! the guard) and through both by `cargo xtask`. Every failure is an `anyhow::Error` that says which program and where
 //! its log is; tests panic with it.
 
+pub mod bench;
 pub mod cluster;
 pub mod home;
 pub mod images;
@@ -28,3 +29,10 @@ pub mod skip;
 pub mod suite;
 pub mod sweep;
 pub mod wait;
+
+/// Prints text for the person who runs a tool.
+pub fn say(text: &str) {
+    // A closed terminal is no reason to stop.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), b"\n");
+}

@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Brings up a control plane with this machine as a node, and stays until it is interrupted.
     Cluster,
+    /// Measures starts, stops and memory.
+    Bench(e2e::bench::Options),
     /// Waits for the end of its standard input, then removes everything of a run.
     #[command(hide = true)]
     Guard {
@@ -33,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
         Command::Cluster => runtime()?.block_on(cluster()),
+        Command::Bench(options) => runtime()?.block_on(e2e::bench::run(&options)),
         Command::Guard { directory } => {
             // The write end is closed by the end of the process that holds it, which is all that is waited for.
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
@@ -61,7 +64,7 @@ async fn cluster() -> anyhow::Result<()> {
         started.elapsed(),
         cluster.kubectl().run(["get", "ns"])?
     );
-    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?;
+    e2e::say(&text);
     tokio::signal::ctrl_c().await?;
     Ok(())
 }

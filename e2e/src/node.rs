@@ -421,7 +421,8 @@ fn lock(program: &Mutex<Option<Program>>) -> MutexGuard<'_, Option<Program>> {
     program.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn is_ready(node: &KubernetesNode) -> bool {
+/// Whether the API server says that a node is Ready.
+pub fn is_ready(node: &KubernetesNode) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|list| {
         list.iter()

@@ -116,7 +116,12 @@ fn a_corrupt_layer_is_refused() {
         let ground = ground();
         // An image of its own, so that no other test meets the broken layer.
         let mut store = e2e::images::Store::empty(&ground.scratch.path().join("corrupt"))?;
-        store.add_text("corrupt", "a file that nobody else has")?;
+        store.add_file(
+            "corrupt",
+            "text",
+            b"a file that nobody else has",
+            &e2e::images::Spec::default(),
+        )?;
         let image = store.image("corrupt")?.clone();
         ground.registry.put(&store, &image, "corrupt", "1")?;
         let layer = image.blobs.last().context("no layer")?;

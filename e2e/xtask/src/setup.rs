@@ -4,8 +4,7 @@
 
 mod debian;
 mod go;
-
-pub(crate) use debian::peer;
+pub(crate) mod peer;
 
 use anyhow::bail;
 

@@ -53,7 +53,7 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
     let mut command = Command::new(crate::shell::target().join("release/e2e"));
     command.arg("bench").args(&options.arguments);
     if !options.alone {
-        match setup::peer() {
+        match setup::peer::tree() {
             Ok(tree) => {
                 command.arg("--peer").arg(tree);
             }

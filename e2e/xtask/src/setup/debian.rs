@@ -37,11 +37,13 @@ const TREES: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// The peer of the benchmarks.
-const PEER: (&str, &[&str]) = (
-    "peer",
-    &["containerd", "runc", "containernetworking-plugins", "libseccomp2"],
-);
+/// Where packages come from.
+pub(super) struct Source {
+    /// Writes an apt configuration for the tree in this directory, and gives its file; none means the machine's own.
+    pub(super) configuration: Option<fn(&Path) -> anyhow::Result<PathBuf>>,
+}
+
+const MACHINE: Source = Source { configuration: None };
 
 /// Installs the tools that are missing.
 pub(super) fn tools() -> anyhow::Result<()> {
@@ -67,7 +69,7 @@ pub(super) fn tools() -> anyhow::Result<()> {
 /// Unpacks what the suite's images and registry are made of.
 pub(super) fn trees() -> anyhow::Result<()> {
     for (name, packages) in TREES {
-        unpack(name, packages)?;
+        unpack(name, packages, &MACHINE)?;
     }
     Ok(())
 }
@@ -75,19 +77,11 @@ pub(super) fn trees() -> anyhow::Result<()> {
 /// Debian's static busybox.
 pub(super) fn busybox() -> anyhow::Result<PathBuf> {
     let (name, packages) = TREES[0];
-    Ok(unpack(name, packages)?.join("bin/busybox"))
-}
-
-/// containerd, runc and the network plugins, for the benchmarks.
-///
-/// # Errors
-/// They cannot be fetched.
-pub(crate) fn peer() -> anyhow::Result<PathBuf> {
-    unpack(PEER.0, PEER.1)
+    Ok(unpack(name, packages, &MACHINE)?.join("bin/busybox"))
 }
 
 /// Fetches packages and unpacks them together below `debian/NAME` of the cache.
-fn unpack(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+pub(super) fn unpack(name: &str, packages: &[&str], source: &Source) -> anyhow::Result<PathBuf> {
     let tree = cache().join("debian").join(name);
     let stamp = tree.with_extension("stamp");
     if fs_err::read_to_string(&stamp).is_ok_and(|made| made == packages.join("\n")) {
@@ -106,7 +100,8 @@ fn unpack(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
         }
         fs_err::create_dir_all(directory)?;
     }
-    fetch(&archives, packages)?;
+    let configuration = source.configuration.map(|write| write(&tree)).transpose()?;
+    fetch(&archives, packages, configuration.as_deref())?;
     for entry in fs_err::read_dir(&archives)? {
         output(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&tree))?;
     }
@@ -119,7 +114,7 @@ fn unpack(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(tree)
 }
 
-fn fetch(archives: &Path, packages: &[&str]) -> anyhow::Result<()> {
+fn fetch(archives: &Path, packages: &[&str], configuration: Option<&Path>) -> anyhow::Result<()> {
     if find("apt-get").is_none() {
         bail!(
             "there is no apt-get: the suite makes its images from Debian's packages, so it runs on Debian and its children"
@@ -132,6 +127,7 @@ fn fetch(archives: &Path, packages: &[&str]) -> anyhow::Result<()> {
             .current_dir(archives)
             .args(["download", "-q", "-o", "APT::Sandbox::User=root"])
             .args(packages);
+        command.envs(configuration.map(|file| ("APT_CONFIG", file)));
         output(&mut command)
     };
     if download().is_err() {
