@@ -68,9 +68,13 @@ impl Amount {
         })
     }
 
-    /// Reads a quantity of the API.
+    /// Reads a quantity of the API, where an empty one is 0.
     pub fn of(quantity: &Quantity) -> Result<Amount, QuantityError> {
-        Amount::parse(&quantity.0)
+        if quantity.0.is_empty() {
+            Ok(Amount::ZERO)
+        } else {
+            Amount::parse(&quantity.0)
+        }
     }
 
     /// So many whole units.

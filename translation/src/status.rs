@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::pod::containers;
 use crate::problem::UNSUPPORTED;
-use crate::strategic::{self, List, Lists};
+use crate::strategic::{self, Lists};
 use crate::{Kind, Node, Problem, time};
 
 mod conditions;
@@ -208,14 +208,11 @@ fn not_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 const LISTS: &Lists = &[
-    ("conditions", List::Merged("type")),
-    ("hostIPs", List::Merged("ip")),
-    ("podIPs", List::Merged("ip")),
-    ("resourceClaimStatuses", List::Merged("name")),
-    (
-        "nodeAllocatableResourceClaimStatuses",
-        List::Merged("resourceClaimName"),
-    ),
+    ("conditions", "type"),
+    ("hostIPs", "ip"),
+    ("podIPs", "ip"),
+    ("resourceClaimStatuses", "name"),
+    ("nodeAllocatableResourceClaimStatuses", "resourceClaimName"),
 ];
 
 /// The body of a strategic merge patch of `pods/status` from `old` to `new`, with the uid as precondition; none where

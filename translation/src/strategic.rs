@@ -3,16 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-/// How a list that the API server merges is told apart.
-pub(crate) enum List {
-    /// Elements have this key; those that are not sent stay.
-    Merged(&'static str),
-    /// The server would merge it by a key that does not fit, so it is told to replace it.
-    Replaced,
-}
-
-/// A list's name to how it is merged; every other list is replaced as it is.
-pub(crate) type Lists = [(&'static str, List)];
+/// Lists that the server merges, and the key by which it tells their elements apart; every other list is replaced.
+pub(crate) type Lists = [(&'static str, &'static str)];
 
 /// The patch from `old` to `new`, both objects; none where they are equal.
 pub(crate) fn diff(old: &Value, new: &Value, lists: &Lists) -> Option<Value> {
@@ -33,13 +25,7 @@ pub(crate) fn diff(old: &Value, new: &Value, lists: &Lists) -> Option<Value> {
                     patch.insert(name.clone(), inner);
                 }
             }
-            (before, Value::Array(after)) => {
-                let before = before
-                    .and_then(Value::as_array)
-                    .map(Vec::as_slice)
-                    .unwrap_or_default();
-                list(name, before, after, lists, &mut patch);
-            }
+            (Some(Value::Array(before)), Value::Array(after)) => list(name, before, after, lists, &mut patch),
             (_, after) => {
                 patch.insert(name.clone(), after.clone());
             }
@@ -50,15 +36,7 @@ pub(crate) fn diff(old: &Value, new: &Value, lists: &Lists) -> Option<Value> {
 
 fn list(name: &str, old: &[Value], new: &[Value], lists: &Lists, patch: &mut Map<String, Value>) {
     match lists.iter().find(|(known, _)| *known == name) {
-        Some((_, List::Merged(key))) => merged(name, key, old, new, patch),
-        Some((_, List::Replaced)) => {
-            let elements = new
-                .iter()
-                .cloned()
-                .chain([json!({ "$patch": "replace" })])
-                .collect();
-            patch.insert(name.to_owned(), elements);
-        }
+        Some((_, key)) => merged(name, key, old, new, patch),
         None => {
             patch.insert(name.to_owned(), Value::Array(new.to_vec()));
         }
@@ -82,7 +60,7 @@ fn merged(name: &str, key: &str, old: &[Value], new: &[Value], patch: &mut Map<S
     for before in old.iter().filter(|before| find(new, &before[key]).is_none()) {
         elements.push(json!({ "$patch": "delete", key: before[key] }));
     }
-    if !old.is_empty() {
+    if !new.is_empty() {
         let order = new.iter().map(|element| json!({ key: element[key] })).collect();
         patch.insert(format!("$setElementOrder/{name}"), order);
     }
@@ -93,12 +71,11 @@ fn merged(name: &str, key: &str, old: &[Value], new: &[Value], patch: &mut Map<S
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const LISTS: &Lists = &[
-        ("conditions", List::Merged("type")),
-        ("addresses", List::Replaced),
-    ];
+    const LISTS: &Lists = &[("conditions", "type")];
 
     #[test]
     fn equal_values_need_no_patch() {
@@ -145,7 +122,103 @@ mod tests {
     fn other_lists_are_replaced() {
         let patch = diff(&json!({ "images": [1, 2] }), &json!({ "images": [2] }), LISTS);
         assert_eq!(patch, Some(json!({ "images": [2] })));
-        let patch = diff(&json!({ "addresses": [1] }), &json!({ "addresses": [2] }), LISTS);
-        assert_eq!(patch, Some(json!({ "addresses": [2, { "$patch": "replace" }] })));
+    }
+
+    /// What the API server does with a patch.
+    fn apply(old: &Value, patch: &Value, lists: &Lists) -> Value {
+        let mut result = old.as_object().cloned().unwrap_or_default();
+        for (name, change) in patch.as_object().unwrap() {
+            let merged = lists.iter().find(|(known, _)| known == name);
+            match (change, merged) {
+                _ if name.starts_with('$') => {}
+                (Value::Null, _) => drop(result.remove(name)),
+                (Value::Array(changes), Some((_, key))) => {
+                    let order = patch.get(format!("$setElementOrder/{name}"));
+                    let before = result
+                        .get(name)
+                        .and_then(Value::as_array)
+                        .cloned()
+                        .unwrap_or_default();
+                    result.insert(name.clone(), apply_list(before, changes, key, order));
+                }
+                (Value::Object(_), _) if result.get(name).is_some_and(Value::is_object) => {
+                    result.insert(name.clone(), apply(&result[name], change, lists));
+                }
+                _ => drop(result.insert(name.clone(), change.clone())),
+            }
+        }
+        for (name, order) in patch.as_object().unwrap() {
+            let Some(list) = name.strip_prefix("$setElementOrder/") else {
+                continue;
+            };
+            let (_, key) = lists.iter().find(|(known, _)| *known == list).unwrap();
+            let before = result
+                .get(list)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            result.insert(list.to_owned(), apply_list(before, &[], key, Some(order)));
+        }
+        Value::Object(result)
+    }
+
+    fn apply_list(mut list: Vec<Value>, changes: &[Value], key: &str, order: Option<&Value>) -> Value {
+        for change in changes {
+            let place = list.iter().position(|element| element[key] == change[key]);
+            match (place, change.get("$patch")) {
+                (Some(place), Some(_)) => drop(list.remove(place)),
+                (Some(place), None) => list[place] = apply(&list[place], change, &[]),
+                (None, _) => list.push(change.clone()),
+            }
+        }
+        if let Some(Value::Array(order)) = order {
+            list.sort_by_key(|element| order.iter().position(|other| other[key] == element[key]));
+        }
+        Value::Array(list)
+    }
+
+    fn leaf() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(json!("x")),
+            Just(json!("y")),
+            Just(json!(1)),
+            Just(json!([1, 2])),
+            Just(json!([]))
+        ]
+    }
+
+    fn element() -> impl Strategy<Value = Value> {
+        let fields = proptest::collection::btree_map("[abc]", leaf(), 0..3);
+        ("[ABCD]", fields).prop_map(|(kind, fields)| {
+            let mut object: Map<String, Value> = fields.into_iter().collect();
+            object.insert("type".to_owned(), kind.into());
+            Value::Object(object)
+        })
+    }
+
+    fn object() -> impl Strategy<Value = Value> {
+        let inner = proptest::collection::btree_map("[abc]", leaf(), 0..3);
+        let inner = inner.prop_map(|fields| Value::Object(fields.into_iter().collect()));
+        let fields = proptest::collection::btree_map("[abcd]", prop_oneof![leaf(), inner], 0..4);
+        let list = proptest::option::of(proptest::collection::vec(element(), 0..4));
+        (fields, list).prop_map(|(fields, list)| {
+            let mut object: Map<String, Value> = fields.into_iter().collect();
+            if let Some(mut list) = list {
+                let mut seen = std::collections::HashSet::new();
+                list.retain(|element| seen.insert(element["type"].to_string()));
+                object.insert("conditions".to_owned(), list.into());
+            }
+            Value::Object(object)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_patch_turns_one_into_the_other(old in object(), new in object()) {
+            match diff(&old, &new, LISTS) {
+                Some(patch) => prop_assert_eq!(apply(&old, &patch, LISTS), new),
+                None => prop_assert_eq!(old, new),
+            }
+        }
     }
 }

@@ -24,10 +24,7 @@ pub(super) struct Statuses {
 
 impl Statuses {
     pub(super) fn any_running(&self) -> bool {
-        self.init
-            .iter()
-            .chain(&self.regular)
-            .any(|status| is_running(status))
+        self.init.iter().chain(&self.regular).any(is_running)
     }
 
     /// Init containers before the others.
