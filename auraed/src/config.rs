@@ -45,6 +45,8 @@ pub struct Config {
 /// The pod network.
 #[derive(Clone, Debug)]
 pub struct Network {
+    /// Without it only pods in the node's own network can run.
+    pub enabled: bool,
     /// Name of the bridge, 1 to 15 bytes.
     pub bridge: String,
     /// The pods' addresses; the first is the bridge's own.
@@ -75,6 +77,8 @@ pub struct Registry {
     pub mirrors: Vec<String>,
     /// HTTP instead of HTTPS; absent means: on loopback alone.
     pub plain_http: Option<bool>,
+    /// Certificates in PEM form to trust for this registry instead of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Rotation of the containers' logs.
@@ -230,6 +234,7 @@ impl Network {
             "must be between 68 and 65535",
         )?;
         Ok(Self {
+            enabled: file.enabled.unwrap_or(true),
             bridge,
             subnet,
             table,

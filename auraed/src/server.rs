@@ -23,6 +23,7 @@ pub(crate) mod status;
 pub use dispatch::Services;
 pub use listener::{BindError, Listener};
 pub use peer::Peer;
+pub(crate) use status::chain;
 
 use auraed_identity::Identity;
 use instrument::Instrument;

@@ -23,6 +23,7 @@ pub struct File {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Network {
+    pub(super) enabled: Option<bool>,
     pub(super) bridge: Option<String>,
     pub(super) subnet: Option<String>,
     pub(super) table: Option<String>,
@@ -61,6 +62,7 @@ impl From<&Config> for File {
             cgroup_root: Some(config.cgroup_root.clone()),
             trust_domain: Some(config.trust_domain.to_string()),
             network: Network {
+                enabled: Some(config.network.enabled),
                 bridge: Some(config.network.bridge.clone()),
                 subnet: Some(config.network.subnet.to_string()),
                 table: Some(config.network.table.clone()),

@@ -1,0 +1,92 @@
+//! What the API stands on: everything that works without a client.
+
+use super::locks::Locks;
+use super::{DaemonError, images, places};
+use crate::config::Config;
+use crate::schedule::{Dependencies, Directories, Engine};
+use crate::server;
+use auraed_image::Store;
+use auraed_sandbox::network::{Network, NetworkConfig};
+use auraed_sandbox::{Host, HostConfig};
+use auraed_state::State;
+use std::sync::Arc;
+
+/// The subsystems, in the order of their making; they end in the opposite one.
+pub(super) struct Foundation {
+    config: Config,
+    pub(super) state: State,
+    pub(super) host: Arc<Host>,
+    pub(super) network: Option<Arc<Network>>,
+    pub(super) images: Store,
+    pub(super) engine: Engine,
+    /// Freed last.
+    locks: Locks,
+}
+
+impl Foundation {
+    /// Makes the directories, keeps other daemons out, and takes over what runs.
+    pub(super) async fn lay(config: &Config) -> Result<Self, DaemonError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(DaemonError::NotRoot);
+        }
+        places::make(config)?;
+        let locks = Locks::take(config).await?;
+        places::ensure_memory(config)?;
+        let state = State::open(&config.state_dir.join("aurae.db"))?;
+        let host = Arc::new(Host::new(HostConfig {
+            run_dir: config.run_dir.clone(),
+            state_dir: config.state_dir.clone(),
+            cgroup_root: config.cgroup_root.clone(),
+            log_max_bytes: config.container_logs.max_bytes,
+            log_max_files: config.container_logs.max_files,
+        })?);
+        let network = start_network(config).await?.map(Arc::new);
+        let images = images::open(config, &state).await?;
+        let engine = Engine::start(Dependencies {
+            state: state.clone(),
+            images: images.clone(),
+            host: Arc::clone(&host),
+            network: network.clone(),
+            directories: Directories {
+                state: config.state_dir.clone(),
+                run: config.run_dir.clone(),
+                log: config.log_dir.clone(),
+            },
+        })
+        .await?;
+        Ok(Self { config: config.clone(), state, host, network, images, engine, locks })
+    }
+
+    /// Ends everything but the pods.
+    pub(super) async fn close(self) {
+        let config = self.config.clone();
+        let (_, locks) = self.dismantle().await;
+        places::release_memory(&config);
+        drop(locks);
+    }
+
+    /// Ends engine, images and state; what is left is the network, and the locks that keep others away.
+    pub(super) async fn dismantle(self) -> (Option<Arc<Network>>, Locks) {
+        self.engine.shutdown().await;
+        self.state.close().await;
+        (self.network, self.locks)
+    }
+}
+
+async fn start_network(config: &Config) -> Result<Option<Network>, DaemonError> {
+    let network = &config.network;
+    if !network.enabled {
+        return Ok(None);
+    }
+    let (network, warnings) = Network::start(NetworkConfig {
+        bridge: network.bridge.clone(),
+        subnet: network.subnet,
+        table: network.table.clone(),
+        mtu: network.mtu,
+    })
+    .await?;
+    for warning in &warnings {
+        tracing::warn!(warning = %server::chain(warning), "the pod network does without something");
+    }
+    Ok(Some(network))
+}
