@@ -35,7 +35,11 @@ enum Command {
     /// Format, clippy, protobuf.
     Lint,
     /// Installs and builds what the suite needs; does nothing where it is there and fresh.
-    Setup,
+    Setup {
+        /// Also containerd and runc, which `bench` measures beside this node.
+        #[arg(long)]
+        peer: bool,
+    },
     /// Generates the Rust code of auraed/api from its protobuf files.
     Proto,
 }
@@ -48,7 +52,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Bench(options) => suite::bench(&options),
         Command::Conformance => Ok(suite::conformance()),
         Command::Lint => lint::everything(),
-        Command::Setup => setup::everything().map(|()| ExitCode::SUCCESS),
+        Command::Setup { peer } => setup::run(peer).map(|()| ExitCode::SUCCESS),
         Command::Proto => proto::generate().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -22,6 +22,18 @@ pub(crate) fn everything() -> anyhow::Result<()> {
     go::programs()
 }
 
+/// [`everything`], and the benchmarks' peer if it is asked for.
+///
+/// # Errors
+/// As [`everything`].
+pub(crate) fn run(peer: bool) -> anyhow::Result<()> {
+    everything()?;
+    if peer {
+        peer::tree()?;
+    }
+    Ok(())
+}
+
 /// What `run` needs: Debian's static busybox and the tools that auraed's network is looked at with.
 ///
 /// # Errors

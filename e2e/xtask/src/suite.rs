@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::setup;
-use crate::shell::{cargo, product, run, say, status};
+use crate::shell::{cargo, product, run, say, status, target};
 
 /// What `test` takes.
 #[derive(Args)]
@@ -21,6 +21,9 @@ pub(crate) struct BenchOptions {
     /// This node alone, without kubelet and containerd beside it.
     #[arg(long)]
     alone: bool,
+    /// The programs as `test` builds them, without optimization.
+    #[arg(long)]
+    debug: bool,
     /// Passed on to the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -30,7 +33,7 @@ pub(crate) struct BenchOptions {
 pub(crate) fn test(options: &TestOptions) -> anyhow::Result<ExitCode> {
     setup::everything()?;
     // The suite runs the programs themselves, which a test run alone does not build for every package.
-    run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))?;
+    build()?;
     let mut tests = cargo();
     tests
         .args(["test", "--workspace", "--locked"])
@@ -49,18 +52,23 @@ pub(crate) fn cluster() -> anyhow::Result<ExitCode> {
 /// Figures.
 pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
     setup::everything()?;
-    build_release()?;
-    let mut command = Command::new(crate::shell::target().join("release/e2e"));
+    let peer = (!options.alone).then(setup::peer::tree);
+    let profile = if options.debug { "debug" } else { "release" };
+    if options.debug {
+        build()?;
+    } else {
+        run(cargo().args(["build", "--release", "--workspace", "--bins", "--locked"]))?;
+    }
+    let mut command = Command::new(target().join(profile).join("e2e"));
     command.arg("bench").args(&options.arguments);
-    if !options.alone {
-        match setup::peer::tree() {
-            Ok(tree) => {
-                command.arg("--peer").arg(tree);
-            }
-            Err(error) => say(format_args!(
-                "bench: without kubelet and containerd beside it: {error:#}"
-            )),
+    match peer {
+        Some(Ok(tree)) => {
+            command.arg("--peer").arg(tree);
         }
+        Some(Err(error)) => say(format_args!(
+            "bench: without kubelet and containerd beside it: {error:#}"
+        )),
+        None => {}
     }
     exit(&mut command)
 }
@@ -80,10 +88,6 @@ Until then `make test` runs the node against the real control plane.",
 /// Builds every program, with the selection of `test`.
 pub(crate) fn build() -> anyhow::Result<()> {
     run(cargo().args(["build", "--workspace", "--all-targets", "--locked"]))
-}
-
-fn build_release() -> anyhow::Result<()> {
-    run(cargo().args(["build", "--release", "--workspace", "--bins", "--locked"]))
 }
 
 fn exit(command: &mut Command) -> anyhow::Result<ExitCode> {
