@@ -55,7 +55,11 @@ impl Digest {
     }
 
     pub(crate) fn hasher(&self) -> Hasher {
-        if self.text.starts_with("sha512:") { Hasher::Sha512(sha2::Sha512::new()) } else { Hasher::sha256() }
+        if self.text.starts_with("sha512:") {
+            Hasher::Sha512(sha2::Sha512::new())
+        } else {
+            Hasher::sha256()
+        }
     }
 
     /// The digest of `bytes` by this digest's algorithm.
@@ -108,9 +112,13 @@ impl FromStr for Digest {
         let hex = text.split_once(':').map_or("", |(_, hex)| hex);
         let lower_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if length == 0 || hex.len() != length || !lower_hex {
-            return Err(InvalidDigest { text: text.chars().take(160).collect() });
+            return Err(InvalidDigest {
+                text: text.chars().take(160).collect(),
+            });
         }
-        Ok(Digest { text: text.to_owned() })
+        Ok(Digest {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -143,12 +151,21 @@ mod tests {
     #[test]
     fn sha256_of_nothing_is_the_well_known_one() {
         assert_eq!(Digest::sha256(b"").as_str(), EMPTY);
-        assert_eq!(EMPTY.parse::<Digest>().unwrap().file_name(), EMPTY.replace(':', "-"));
+        assert_eq!(
+            EMPTY.parse::<Digest>().unwrap().file_name(),
+            EMPTY.replace(':', "-")
+        );
     }
 
     #[test]
     fn only_known_algorithms_of_the_right_length_in_lower_case_are_digests() {
-        for bad in ["", "sha256:", "sha256:00", "md5:d41d8cd98f00b204e9800998ecf8427e", &EMPTY.to_uppercase()] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:00",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            &EMPTY.to_uppercase(),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
         let traversal = format!("sha256:{}", "../".repeat(22).chars().take(64).collect::<String>());

@@ -1,6 +1,19 @@
 //! What went wrong, in the words that people know from other container engines, and of a kind that callers can act on.
+//!
+//! The messages of this crate do not repeat their sources: print the whole chain.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::credentials::DockerConfigError;
+use crate::document::DocumentError;
+use crate::import::ArchiveError;
+use crate::layer::LayerError;
+use crate::registry::FetchError;
+use crate::store::IndexError;
+use crate::{Digest, unpack};
 
 /// What a caller may want to tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,49 +30,67 @@ pub enum ErrorKind {
     NoSpace,
     /// Content that this node does not take: a layer that leaves its root, an unknown format, too large a document.
     Refused,
-    /// The node's own fault: input and output, state.
+    /// The node's own fault: input and output, state, configuration.
     Internal,
 }
 
-/// An image could not be pulled.
+/// An image could not be pulled. All who waited for one pull get the same.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("failed to pull image {reference:?}")]
 pub struct PullError {
-    /// What was to be pulled.
-    pub reference: String,
+    pub(crate) reference: String,
+    #[source]
+    pub(crate) cause: Arc<Failure>,
 }
 
 impl PullError {
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Internal
+        self.cause.kind()
     }
 }
 
-/// An archive could not be imported.
+/// An archive could not be imported. None of its images was.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to import images")]
-pub struct ImportError {}
+pub struct ImportError {
+    #[source]
+    pub(crate) cause: Failure,
+}
 
 impl ImportError {
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Internal
+        self.cause.kind()
+    }
+}
+
+impl From<Failure> for ImportError {
+    fn from(cause: Failure) -> ImportError {
+        ImportError { cause }
     }
 }
 
 /// The store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A directory could not be made or read.
+    /// A directory could not be made, read or cleared.
     #[error("cannot prepare the image directory {}", path.display())]
     Io {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// The index could not be told that an image's layers are gone.
+    #[error("cannot forget image {id}, whose layers are gone")]
+    Index {
+        /// The image.
+        id: String,
+        /// Why.
+        source: IndexError,
     },
 }
 
@@ -84,6 +115,72 @@ pub enum RemoveError {
         /// The image.
         id: String,
         /// Why.
-        source: crate::IndexError,
+        source: IndexError,
     },
+}
+
+/// The step of a pull or import that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("failed to resolve reference {reference:?}")]
+    Resolve { reference: String, source: FetchError },
+    #[error("failed to fetch {what} {digest}")]
+    Fetch {
+        what: &'static str,
+        digest: Digest,
+        source: FetchError,
+    },
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    DockerConfig(#[from] DockerConfigError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("no space left on the file system of {}", directory.display())]
+    NoSpace { directory: PathBuf },
+    #[error("cannot use {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("cannot record image {id}")]
+    Index { id: String, source: IndexError },
+    #[error("the work was stopped")]
+    Stopped,
+}
+
+impl Failure {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Failure::Resolve { source, .. } | Failure::Fetch { source, .. } => source.kind(),
+            Failure::Document(error) => error.kind(),
+            Failure::Layer(error) => error.kind(),
+            Failure::Archive(error) => error.kind(),
+            Failure::NoSpace { .. } => ErrorKind::NoSpace,
+            Failure::DockerConfig(_) | Failure::Io { .. } | Failure::Index { .. } | Failure::Stopped => {
+                ErrorKind::Internal
+            }
+        }
+    }
+
+    /// A failed call on a path of the store.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Failure {
+        let path = path.to_owned();
+        if unpack::is_full(&source) {
+            Failure::NoSpace { directory: path }
+        } else {
+            Failure::Io { path, source }
+        }
+    }
+}
+
+/// An error with all its sources, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::document::Manifest;
 
 /// An image whose layers are all on this node. Serializes to what [`crate::Index`] keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +30,8 @@ pub struct Image {
     pub config: ImageConfig,
     /// Lowest first.
     pub layers: Vec<Layer>,
-    /// The layer directory that restores the metadata of directories which upper layers only imply, if that took one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) correction: Option<String>,
+    /// The names of the directories that make its root, top first; see `layers`.
+    pub(crate) stack: Vec<String>,
 }
 
 /// The defaults for a container of an image.
@@ -63,4 +64,85 @@ pub struct Layer {
     pub digest: Digest,
     /// Bytes of the blob.
     pub size_bytes: u64,
+}
+
+impl Image {
+    /// An image without names, and without a stack yet.
+    pub(crate) fn new(manifest: &Manifest, config: &ImageConfiguration, diff_ids: &[Digest]) -> Image {
+        let layers = manifest.layers.iter().zip(diff_ids).map(|(blob, diff_id)| Layer {
+            diff_id: diff_id.clone(),
+            digest: blob.digest.clone(),
+            size_bytes: blob.size,
+        });
+        let layers: Vec<_> = layers.collect();
+        let size = layers.iter().fold(manifest.config.size, |sum, layer| {
+            sum.saturating_add(layer.size_bytes)
+        });
+        Image {
+            id: manifest.config.digest.to_string(),
+            tags: Vec::new(),
+            digests: Vec::new(),
+            size_bytes: size,
+            created_at: config.created().as_deref().and_then(|time| time.parse().ok()),
+            architecture: config.architecture().to_string(),
+            os: config.os().to_string(),
+            config: ImageConfig::from(config),
+            layers,
+            stack: Vec::new(),
+        }
+    }
+}
+
+impl From<&ImageConfiguration> for ImageConfig {
+    fn from(configuration: &ImageConfiguration) -> ImageConfig {
+        let Some(config) = configuration.config() else {
+            return ImageConfig::default();
+        };
+        let mut volumes = config.volumes().clone().unwrap_or_default();
+        volumes.sort();
+        ImageConfig {
+            user: config.user().clone().unwrap_or_default(),
+            env: config.env().clone().unwrap_or_default(),
+            entrypoint: config.entrypoint().clone().unwrap_or_default(),
+            command: config.cmd().clone().unwrap_or_default(),
+            working_directory: config.working_dir().clone().unwrap_or_default(),
+            stop_signal: config.stop_signal().clone().unwrap_or_default(),
+            labels: config.labels().clone().unwrap_or_default().into_iter().collect(),
+            volumes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What docker and buildkit write, nulls included.
+    const DOCKER: &str = r#"{"architecture":"amd64","os":"linux","created":"2024-05-06T07:08:09.123456789Z",
+        "config":{"Hostname":"","User":"1000:1000","ExposedPorts":{"80/tcp":{}},"Env":["PATH=/bin"],"Cmd":["sh"],
+        "Image":"","Volumes":{"/b":{},"/a":{}},"WorkingDir":"/srv","Entrypoint":null,"OnBuild":null,
+        "Labels":null,"StopSignal":"SIGQUIT","Healthcheck":{"Test":["NONE"]}},
+        "container_config":{},"docker_version":"1","rootfs":{"type":"layers","diff_ids":[]},"history":[]}"#;
+
+    /// What an index kept before the form last changed.
+    const GOLDEN: &str = include_str!("image/golden.json");
+
+    #[test]
+    fn a_configuration_of_docker_is_read() {
+        let configuration: ImageConfiguration = serde_json::from_str(DOCKER).unwrap();
+        let config = ImageConfig::from(&configuration);
+        assert_eq!(config.user, "1000:1000");
+        assert_eq!(config.volumes, ["/a", "/b"]);
+        assert_eq!(
+            (config.entrypoint.len(), config.command),
+            (0, vec!["sh".to_owned()])
+        );
+        assert_eq!(config.stop_signal, "SIGQUIT");
+    }
+
+    #[test]
+    fn the_form_on_disk_is_the_golden_one() {
+        let image: Image = serde_json::from_str(GOLDEN).unwrap();
+        assert_eq!(serde_json::to_string_pretty(&image).unwrap(), GOLDEN.trim_end());
+    }
 }

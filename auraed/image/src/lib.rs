@@ -21,14 +21,23 @@
 //! [`Index::put`] after all its layers are there. What a killed process leaves is in `ingest/`, or is a layer that no
 //! image names; [`Store::open`] removes both, and forgets an image one of whose layers is gone.
 
+mod catalog;
 mod config;
+mod correction;
 mod credentials;
 mod digest;
+mod document;
 mod error;
 mod image;
+mod import;
+mod layer;
+mod layers;
+mod platform;
 mod progress;
 mod reference;
+mod registry;
 mod store;
+mod unpack;
 
 pub use config::{Config, RegistryConfig};
 pub use credentials::Credentials;

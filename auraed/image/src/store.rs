@@ -1,13 +1,41 @@
 //! The store: the images of this node. A cheap handle; all clones are one store.
+//!
+//! `pull` and `import` bring content and end in `assemble`, which sees to each layer once, whoever wants it, and then
+//! commits: index first, catalog second, one change at a time. `shared` makes one pull of several for the same image.
+//! The catalog's lock is held for moments only; what takes time is done under a lock of its own.
+
+mod assemble;
+mod fetch;
+mod import;
+mod locks;
+mod open;
+mod pull;
+mod remove;
+mod shared;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::{Config, Credentials, Image, ImportError, OpenError, Progress, PullError, Reference, RemoveError};
+use crate::catalog::{Catalog, NewName};
+use crate::error::Failure;
+use crate::layers::Layers;
+use crate::progress::Hub;
+use crate::registry::Registries;
+use crate::{
+    Config, Credentials, Image, ImportError, OpenError, Progress, PullError, Reference, RemoveError,
+};
+
+use locks::Locks;
+use shared::Pulls;
+
+/// Layers of one pull that are fetched side by side.
+const LAYERS_OF_A_PULL: usize = 3;
+/// Layers of all pulls that are fetched side by side.
+const LAYERS_OF_ALL: usize = 6;
 
 /// Why the index could not be written.
 pub type IndexError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,62 +50,136 @@ pub trait Index: Send + Sync {
 
 /// The images of this node.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registries: Registries,
+    docker_config: Option<PathBuf>,
+    layers: Layers,
+    index: Arc<dyn Index>,
+    catalog: Mutex<Catalog>,
+    /// Whoever changes the catalog, with its index.
+    turn: tokio::sync::Mutex<()>,
+    pulls: Pulls,
+    /// By the names of layers, so that each is fetched once.
+    fetching: Locks,
+    slots: Semaphore,
+}
 
 impl Store {
     /// Opens the store: makes its directories, removes what a killed process left, and takes over `images`, the content
-    /// of the index. Images whose layers are gone are forgotten.
-    pub async fn open(_config: Config, _images: Vec<Image>, _index: Arc<dyn Index>) -> Result<Store, OpenError> {
-        Ok(Store {})
+    /// of the index. Images whose layers are gone are forgotten, in the index too.
+    pub async fn open(config: Config, images: Vec<Image>, index: Arc<dyn Index>) -> Result<Store, OpenError> {
+        open::open(config, images, index).await.map(|inner| Store {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Pulls an image, unless what the reference names now is here already, and tells `progress` on the way. The
     /// credentials are tried longest registry first, then those of the docker config. Concurrent pulls of one image with
-    /// the same credentials are one pull; dropping the future cancels it.
+    /// the same credentials are one pull; when all who wait for it are dropped, it is cancelled.
     pub async fn pull(
         &self,
         reference: &Reference,
-        _credentials: &[Credentials],
-        _progress: mpsc::UnboundedSender<Progress>,
+        credentials: &[Credentials],
+        progress: mpsc::UnboundedSender<Progress>,
     ) -> Result<Arc<Image>, PullError> {
-        Err(PullError { reference: reference.to_string() })
+        let begin =
+            |hub: Arc<Hub>| pull::pull(self.inner.clone(), reference.clone(), credentials.to_vec(), hub);
+        self.inner
+            .pulls
+            .join(reference, credentials, progress, begin)
+            .await
     }
 
-    /// Imports every image of an archive: an OCI image layout or what `docker save` writes; plain, gzip or zstd.
-    /// `default_reference` names an image that the archive leaves without a name.
+    /// Imports every image of an archive: an OCI image layout or what `docker save` writes; plain, gzip or zstd. Its
+    /// blobs are kept beside the layers until they are unpacked, which takes that much more room. `default_reference`
+    /// names the image of an archive that leaves it without a name; else such an image has its id alone.
     pub async fn import(
         &self,
-        _archive: impl AsyncRead + Unpin + Send,
-        _default_reference: Option<&str>,
+        archive: impl AsyncRead + Unpin + Send,
+        default_reference: Option<&str>,
     ) -> Result<Vec<Arc<Image>>, ImportError> {
-        Err(ImportError {})
+        Ok(import::import(&self.inner, archive, default_reference).await?)
     }
 
-    /// An image by tag, digest, id (with or without `sha256:`) or a unique beginning of an id.
+    /// An image by tag, digest, id (with or without `sha256:`) or the unique beginning of an id, at least 4 digits.
     #[must_use]
-    pub fn get(&self, _reference_or_id: &str) -> Option<Arc<Image>> {
-        None
+    pub fn get(&self, reference_or_id: &str) -> Option<Arc<Image>> {
+        self.inner.catalog().get(reference_or_id)
     }
 
     /// All images, by id.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Image>> {
-        Vec::new()
+        self.inner.catalog().list()
     }
 
     /// Takes a name away and, with the last one, the image and the layers that no other image has. An id takes all
-    /// names away. Refused where that would take content that `in_use` claims.
+    /// names away; the last tag of a repository takes the digests there along. Refused where that would take content
+    /// that `in_use` claims.
     pub async fn remove(
         &self,
         reference_or_id: &str,
-        _in_use: impl Fn(&Image) -> bool + Send,
+        in_use: impl Fn(&Image) -> bool + Send,
     ) -> Result<(), RemoveError> {
-        Err(RemoveError::NotFound { reference: reference_or_id.to_owned() })
+        remove::remove(&self.inner, reference_or_id, in_use).await
     }
 
     /// The lower directories of an image for overlayfs, top first; never empty, never twice the same.
     #[must_use]
-    pub fn lower_directories(&self, _image: &Image) -> Vec<PathBuf> {
-        Vec::new()
+    pub fn lower_directories(&self, image: &Image) -> Vec<PathBuf> {
+        image
+            .stack
+            .iter()
+            .map(|name| self.inner.layers.root(name))
+            .collect()
+    }
+}
+
+impl Inner {
+    /// A change of a map is never half done when something panics.
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an image, or names to one that is here: on the disk first.
+    async fn commit(&self, image: Image, names: &[NewName]) -> Result<Arc<Image>, Failure> {
+        let _turn = self.turn.lock().await;
+        let mut next = self.catalog().clone();
+        let (image, change) = next.add(image, names);
+        for image in &change.put {
+            let put = self.index.put(image).await;
+            put.map_err(|source| Failure::Index {
+                id: image.id.clone(),
+                source,
+            })?;
+        }
+        *self.catalog() = next;
+        Ok(image)
+    }
+
+    /// An image that is here with all its directories.
+    fn whole(&self, id: &str) -> Option<Arc<Image>> {
+        let image = self.catalog().get(id)?;
+        image
+            .stack
+            .iter()
+            .all(|name| self.layers.exists(name))
+            .then_some(image)
+    }
+
+    /// Removes what no image and no pull needs any more. What cannot be removed now is tried again later.
+    async fn collect(self: &Arc<Self>) {
+        let inner = self.clone();
+        let collected = tokio::task::spawn_blocking(move || {
+            let used = inner.catalog().directories();
+            inner.layers.collect(&used)
+        });
+        if let Ok(Err(error)) = collected.await {
+            tracing::warn!(%error, "cannot remove layers that no image has");
+        }
     }
 }

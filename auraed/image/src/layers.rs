@@ -1,0 +1,227 @@
+//! The directories of layers, and what keeps them.
+//!
+//! ```text
+//!   layers/sha256-<diff-id>/root      a layer, a lower directory of overlayfs
+//!                           implied   directories that the layer only implies, each ended by a NUL
+//!                           unsynced  the boot in which it was unpacked, until it is known to be on the disk
+//!   layers/chain-<digest>/root        metadata of implied directories for one chain of layers; see `correction`
+//!   layers/empty/root                 the root of an image without layers
+//! ```
+//!
+//! A directory appears by one rename and goes by one rename, so there is no half of one. What an image or a running
+//! pull names is pinned; the rest is removed when an image goes, and when the store is opened.
+//!
+//! A crash of the daemon loses nothing. A crash of the machine may lose file content that the kernel had not written
+//! yet, so what was unpacked in an earlier boot and not synced since counts as missing. The sync itself happens behind
+//! the pull, which does not wait for it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::layer::{Ingest, Staging, remove_tree};
+
+pub(crate) const EMPTY: &str = "empty";
+
+/// The directories of this store. A cheap handle.
+#[derive(Clone)]
+pub(crate) struct Layers {
+    directory: PathBuf,
+    ingest: Ingest,
+    boot: Arc<str>,
+    pins: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// Keeps directories from being removed while a pull counts on them.
+pub(crate) struct Pin {
+    pins: Arc<Mutex<HashMap<String, usize>>>,
+    names: Vec<String>,
+}
+
+impl Layers {
+    /// Opens the directory, clears what is half done, and makes the layer of images without layers. Blocks.
+    pub(crate) fn open(directory: &Path) -> io::Result<Layers> {
+        let ingest = Ingest::open(directory.join("ingest"))?;
+        let layers = directory.join("layers");
+        fs_err::create_dir_all(layers.join(EMPTY).join("root"))?;
+        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Ok(Layers {
+            directory: layers,
+            ingest,
+            boot: boot.trim().into(),
+            pins: Arc::default(),
+        })
+    }
+
+    pub(crate) fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub(crate) fn root(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("root")
+    }
+
+    /// Whether a directory is here, whole.
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        let unsynced = fs_err::read_to_string(self.path(name).join("unsynced"));
+        let lost = unsynced.is_ok_and(|boot| boot != *self.boot);
+        !lost && self.root(name).is_dir()
+    }
+
+    /// Counts on directories from now on, whether they are here yet or not.
+    pub(crate) fn pin(&self, names: Vec<String>) -> Pin {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &names {
+            *pins.entry(name.clone()).or_default() += 1;
+        }
+        Pin {
+            pins: self.pins.clone(),
+            names,
+        }
+    }
+
+    /// Gives a staged directory its name. One that is there already wins, unless it is broken. Blocks.
+    pub(crate) fn publish(&self, staging: Staging, name: &str) -> io::Result<()> {
+        if self.exists(name) {
+            return Ok(());
+        }
+        fs_err::write(staging.path().join("unsynced"), self.boot.as_bytes())?;
+        if let Some(rubbish) = self.take(name)? {
+            remove_tree(&rubbish)?;
+        }
+        staging.publish(&self.path(name))
+    }
+
+    /// Writes everything unpacked so far to the disk, and says so. Blocks, for as long as the disk takes.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut marks = Vec::new();
+        for name in self.names()? {
+            let mark = self.path(&name).join("unsynced");
+            if mark.exists() && self.exists(&name) {
+                marks.push(mark);
+            }
+        }
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::syncfs(rustix::fs::open(&self.directory, flags, Mode::empty())?)?;
+        for mark in marks {
+            match fs_err::remove_file(mark) {
+                // Its layer went meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the directories that neither `used` nor a pin names. Moving them away is at once, so that whoever pins a
+    /// name afterwards finds nothing; removing them then takes its time. Blocks.
+    pub(crate) fn collect(&self, used: &BTreeSet<String>) -> io::Result<()> {
+        let mut rubbish = Vec::new();
+        {
+            let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            for name in self.names()? {
+                if name != EMPTY && !used.contains(&name) && !pins.contains_key(&name) {
+                    rubbish.extend(self.take(&name)?);
+                }
+            }
+        }
+        rubbish.iter().try_for_each(|path| remove_tree(path))
+    }
+
+    fn take(&self, name: &str) -> io::Result<Option<PathBuf>> {
+        let rubbish = self.ingest.fresh();
+        match fs_err::rename(self.path(name), &rubbish) {
+            Ok(()) => Ok(Some(rubbish)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(&self.directory)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(names)
+    }
+}
+
+impl Pin {
+    /// Counts on one more directory.
+    pub(crate) fn add(&mut self, name: String) {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        *pins.entry(name.clone()).or_default() += 1;
+        self.names.push(name);
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &self.names {
+            if let Some(count) = pins.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    pins.remove(name);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(layers: &Layers, name: &str) {
+        layers.publish(layers.ingest().staging().unwrap(), name).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_names_is_collected() {
+        let directory = tempfile::tempdir().unwrap();
+        let layers = Layers::open(directory.path()).unwrap();
+        for name in ["used", "pinned", "rubbish"] {
+            add(&layers, name);
+        }
+        let pin = layers.pin(vec!["pinned".into()]);
+        let used = BTreeSet::from(["used".to_owned()]);
+        layers.collect(&used).unwrap();
+        assert!(layers.exists("used") && layers.exists("pinned") && layers.exists(EMPTY));
+        assert!(!layers.exists("rubbish"));
+        drop(pin);
+        layers.collect(&used).unwrap();
+        assert!(!layers.exists("pinned"));
+        assert_eq!(
+            fs_err::read_dir(directory.path().join("ingest")).unwrap().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_boot_did_not_sync_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let layers = Layers::open(directory.path()).unwrap();
+        add(&layers, "a");
+        add(&layers, "b");
+        assert!(layers.exists("a"));
+        let mark = layers.path("a").join("unsynced");
+        fs_err::write(&mark, "another boot").unwrap();
+        assert!(!layers.exists("a"));
+        layers.sync().unwrap();
+        assert!(!layers.exists("a") && mark.exists());
+        assert!(!layers.path("b").join("unsynced").exists());
+        add(&layers, "a");
+        assert!(layers.exists("a"));
+    }
+}

@@ -1,0 +1,93 @@
+//! The HTTP clients: one for each way to trust a server, made when it is first needed and shared by all pulls.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client};
+
+use super::FetchError;
+use super::endpoint::Trust;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two reads, not for a whole blob.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const REDIRECTS: usize = 10;
+
+#[derive(Default)]
+pub(super) struct Transports {
+    clients: Mutex<HashMap<Trust, Client>>,
+}
+
+impl Transports {
+    pub(super) fn client(&self, trust: &Trust) -> Result<Client, FetchError> {
+        // Nothing in here panics with the lock held, and a map of finished clients is whole anyhow.
+        let mut clients = self
+            .clients
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(client) = clients.get(trust) {
+            return Ok(client.clone());
+        }
+        let client = build(trust)?;
+        clients.insert(trust.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+fn build(trust: &Trust) -> Result<Client, FetchError> {
+    // The client builder panics without one.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(FetchError::NoProvider);
+    }
+    let builder = || {
+        Client::builder()
+            .user_agent(concat!("aurae/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(redirects())
+    };
+    let built = match trust {
+        // A plain registry may redirect to a server with TLS; but it must also work on a machine that has no
+        // certificates, where a client that wants them cannot be built.
+        Trust::None => builder()
+            .build()
+            .or_else(|_| builder().tls_certs_only([]).build()),
+        Trust::System => builder().build(),
+        Trust::File(path) => builder().tls_certs_only(certificates(path)?).build(),
+    };
+    built.map_err(|source| FetchError::Client { source })
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, FetchError> {
+    let failed = |source| FetchError::Certificates {
+        path: path.to_owned(),
+        source,
+    };
+    let pem = fs_err::read(path).map_err(failed)?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| failed(io::Error::other(error)))?;
+    if certificates.is_empty() {
+        return Err(failed(io::Error::other("no certificate in it")));
+    }
+    Ok(certificates)
+}
+
+/// Follows redirects, as registries send blobs from elsewhere, but never from TLS to clear text.
+fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let previous = attempt.previous();
+        if previous.len() > REDIRECTS {
+            return attempt.error("too many redirects");
+        }
+        let downgrade =
+            previous.last().is_some_and(|url| url.scheme() == "https") && attempt.url().scheme() != "https";
+        if downgrade {
+            attempt.error("a redirect from https to http")
+        } else {
+            attempt.follow()
+        }
+    })
+}

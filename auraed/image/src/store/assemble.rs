@@ -1,0 +1,92 @@
+//! From a manifest and a configuration to an image of this node, wherever its layers come from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use super::{Inner, LAYERS_OF_A_PULL};
+use crate::catalog::NewName;
+use crate::error::Failure;
+use crate::progress::Hub;
+use crate::{Image, Layer, LayerState, correction};
+
+/// Gets one layer to this node: the network, or a spooled archive.
+pub(super) trait Origin: Sync {
+    /// Fetches a layer, unpacks it, checks it, and publishes it under its name.
+    fn fetch(
+        &self,
+        inner: &Arc<Inner>,
+        layer: &Layer,
+        hub: &Hub,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Gets the layers that are missing and commits the image under its names. On failure the layers that did arrive stay
+/// until the next removal or start, so that trying again soon does not fetch them again.
+pub(super) async fn assemble(
+    inner: &Arc<Inner>,
+    mut image: Image,
+    names: &[NewName],
+    origin: &impl Origin,
+    hub: &Hub,
+) -> Result<Arc<Image>, Failure> {
+    let directories = image
+        .layers
+        .iter()
+        .map(|layer| layer.diff_id.file_name())
+        .collect();
+    let mut pin = inner.layers.pin(directories);
+    for layer in &image.layers {
+        hub.report(layer, 0, LayerState::Waiting);
+    }
+    let fetches: Vec<_> = image
+        .layers
+        .iter()
+        .map(|layer| ensure(inner, layer, origin, hub))
+        .collect();
+    futures_util::stream::iter(fetches)
+        .buffer_unordered(LAYERS_OF_A_PULL)
+        .try_collect::<()>()
+        .await?;
+
+    let (layers, parts) = (inner.layers.clone(), image.layers.clone());
+    let stacked = tokio::task::spawn_blocking(move || {
+        let stack = correction::stack(&layers, &parts, &mut pin);
+        (
+            stack.map_err(|error| Failure::io(Path::new(layers.ingest().path()), error)),
+            pin,
+        )
+    });
+    let (stack, pin) = stacked.await.map_err(|_| Failure::Stopped)?;
+    image.stack = stack?;
+    let image = inner.commit(image, names).await?;
+    drop(pin);
+    sync_behind(inner);
+    Ok(image)
+}
+
+/// Sees that one layer is here; if another pull is at it, that one's work is waited for.
+async fn ensure(inner: &Arc<Inner>, layer: &Layer, origin: &impl Origin, hub: &Hub) -> Result<(), Failure> {
+    let name = layer.diff_id.file_name();
+    let _turn = inner.fetching.lock(&name).await;
+    if inner.layers.exists(&name) {
+        hub.report(layer, layer.size_bytes, LayerState::Present);
+        return Ok(());
+    }
+    let _slot = inner.slots.acquire().await.map_err(|_| Failure::Stopped)?;
+    hub.report(layer, 0, LayerState::Fetching);
+    origin.fetch(inner, layer, hub).await?;
+    hub.report(layer, layer.size_bytes, LayerState::Done);
+    Ok(())
+}
+
+/// The image may be used at once; that it survives a crash of the machine may take the disk a while.
+fn sync_behind(inner: &Arc<Inner>) {
+    let layers = inner.layers.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = layers.sync() {
+            tracing::warn!(%error, "cannot sync layers; after a crash of the machine they are fetched again");
+        }
+    });
+}
