@@ -14,6 +14,7 @@
 
 pub mod bench;
 pub mod cluster;
+pub mod demo;
 pub mod home;
 pub mod images;
 pub mod kubectl;

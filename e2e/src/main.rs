@@ -1,13 +1,9 @@
 //! `e2e`: the suite's tools as a program: a cluster to try, benchmarks, and the guard of every run. `cargo xtask` runs it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use e2e::cluster::Cluster;
-use e2e::network::NetworkNamespace;
-use e2e::scratch::Scratch;
 
 #[derive(Parser)]
 #[command(name = "e2e", about = "A cluster to try, benchmarks, and the guard of a run")]
@@ -34,7 +30,7 @@ fn main() -> anyhow::Result<()> {
     // Fails only if a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
-        Command::Cluster => runtime()?.block_on(cluster()),
+        Command::Cluster => runtime()?.block_on(e2e::demo::run()),
         Command::Bench(options) => runtime()?.block_on(e2e::bench::run(&options)),
         Command::Guard { directory } => {
             // The write end is closed by the end of the process that holds it, which is all that is waited for.
@@ -50,21 +46,4 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("starting the runtime")
-}
-
-async fn cluster() -> anyhow::Result<()> {
-    let started = std::time::Instant::now();
-    let scratch = Arc::new(Scratch::create("cluster")?);
-    let network = Arc::new(NetworkNamespace::create(&scratch)?);
-    let cluster = Cluster::start(&scratch, &network).await?;
-    let client = cluster.client().await?;
-    cluster.namespace_ready(&client, "default").await?;
-    let text = format!(
-        "ready in {:?}\n{}",
-        started.elapsed(),
-        cluster.kubectl().run(["get", "ns"])?
-    );
-    e2e::say(&text);
-    tokio::signal::ctrl_c().await?;
-    Ok(())
 }

@@ -5,7 +5,7 @@
 mod image;
 
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -266,38 +266,19 @@ fn show(place: &Place, address: &str, started: Instant) {
     ));
 }
 
-/// Takes away what an earlier run left: pods, daemons, network, files.
+/// Takes away what an earlier run left: daemons, pods, network, files.
 fn stop(place: &Place) -> anyhow::Result<()> {
     end(place, "kubelet-bridge")?;
-    if alive(place, "auraed") {
-        // Removing is best done by who made it; what it cannot do now the next start does.
-        if let Err(error) = aurae(place, &["rm", "--all", "--grace-period", "1"]) {
-            say(format_args!("run: {error:#}"));
-        }
-        end(place, "auraed")?;
+    end(place, "auraed")?;
+    if place.state.join("bin/auraed").exists() && place.state.join("auraed.toml").exists() {
+        execute(daemon(place).args(["cleanup", "--grace", "2", "--everything"]))?;
     }
-    // The daemon keeps its bridge for the next start, which is not to come here.
-    for mut command in [
-        arguments("ip", &["link", "delete", "aurae-run0"]),
-        arguments("nft", &["delete", "table", "inet", "aurae-run"]),
-        arguments("nft", &["delete", "table", "ip", "aurae-run"]),
-    ] {
-        // Each fails where there is nothing to delete.
-        let _ = output(&mut command);
-    }
-    unmount(&place.run);
     for directory in [&place.state, &place.run] {
         if directory.exists() {
             fs_err::remove_dir_all(directory)?;
         }
     }
     Ok(())
-}
-
-fn arguments(program: &str, words: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(words);
-    command
 }
 
 fn end(place: &Place, program: &str) -> anyhow::Result<()> {
@@ -313,16 +294,4 @@ fn end(place: &Place, program: &str) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
-}
-
-fn unmount(directory: &Path) {
-    let table = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for point in table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .filter(|point| Path::new(point).starts_with(directory))
-    {
-        // Still in use, or gone: the removal of the directory says which.
-        let _ = output(Command::new("umount").arg("-l").arg(point));
-    }
 }
