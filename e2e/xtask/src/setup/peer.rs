@@ -79,13 +79,17 @@ fn mirror() -> anyhow::Result<String> {
         .filter_map(|file| fs_err::read_to_string(file).ok())
         .collect::<Vec<_>>()
         .join("\n");
-    let found = text
-        .split_whitespace()
-        .find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian"));
-    match found {
+    match mirror_in(&text) {
         Some(mirror) => Ok(mirror.to_owned()),
         None => bail!("no mirror of Debian in /etc/apt/sources.list*"),
     }
+}
+
+/// The first address of the main archive, in the one-line form of apt's sources or in deb822's.
+fn mirror_in(text: &str) -> Option<&str> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let mut words = lines.flat_map(str::split_whitespace);
+    words.find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian"))
 }
 
 #[cfg(test)]
@@ -93,9 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_names_a_mirror() {
-        if Path::new("/etc/debian_version").exists() {
-            assert!(mirror().unwrap().contains("://"));
-        }
+    fn a_mirror_is_found_in_both_forms() {
+        let lines = "# deb http://old.example/debian stable main\ndeb [arch=amd64] http://mirror.example/debian/ stable main\n";
+        assert_eq!(mirror_in(lines), Some("http://mirror.example/debian/"));
+        let stanza = "Types: deb\nURIs: http://mirror.example/debian-security\n\nTypes: deb\nURIs: http://mirror.example/debian\n";
+        assert_eq!(mirror_in(stanza), Some("http://mirror.example/debian"));
+        assert_eq!(mirror_in(""), None);
     }
 }
