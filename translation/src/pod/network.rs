@@ -21,7 +21,7 @@ pub(super) fn names(scope: Scope<'_>, problems: &mut Problems) -> (String, Strin
         return (cut(given), String::new());
     }
     if scope.host_network() {
-        return (scope.node.hostname.clone(), String::new());
+        return (as_host_name(&scope.node.hostname), String::new());
     }
     let given = spec.hostname.as_deref().filter(|name| !name.is_empty());
     let short = cut(given.unwrap_or_else(|| name(scope.pod)));
@@ -42,6 +42,16 @@ pub(super) fn names(scope: Scope<'_>, problems: &mut Problems) -> (String, Strin
         problems.wait("FailedCreatePodSandBox", "spec.setHostnameAsFQDN", message);
     }
     (full.clone(), full)
+}
+
+/// The machine's own name, which nobody checked: as it is where it is a DNS name, else as near as may be.
+fn as_host_name(name: &str) -> String {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let lower = name.to_ascii_lowercase();
+    lower
+        .replace(|c| !fits(c), "-")
+        .trim_matches(['-', '.'])
+        .to_owned()
 }
 
 fn cut(name: &str) -> String {

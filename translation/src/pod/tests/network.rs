@@ -26,6 +26,12 @@ fn host_names_follow_the_spec() {
         pair("my.own.name", "")
     );
     assert_eq!(names("  hostNetwork: true"), pair("machine", ""));
+    let node = Node {
+        hostname: "My_Machine.".to_owned(),
+        ..node()
+    };
+    let found = to_aurae(&pod("  hostNetwork: true", ""), &objects(), &node).unwrap();
+    assert_eq!(found.hostname, "my-machine");
 }
 
 #[test]
