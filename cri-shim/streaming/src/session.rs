@@ -20,7 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 /// Messages under way in each direction.
 const QUEUE: usize = 8;
@@ -118,7 +119,12 @@ impl Output {
             self.send(frame::encode(self.protocol, frame::ERROR, &text))
                 .await?;
         }
-        self.send(Message::Close(None)).await
+        // kubectl takes any other code, and none at all, for a connection that broke.
+        let normal = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        self.send(Message::Close(Some(normal))).await
     }
 
     /// Resolves when the client is gone.

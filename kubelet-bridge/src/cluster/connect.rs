@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Builder, Client as HttpClient};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,6 +26,7 @@ use super::ClusterError;
 
 /// Streams for one connection; the server's limit is 100.
 const STREAMS: usize = 80;
+const USER_AGENT: &str = concat!("kubelet-bridge/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A silent connection is asked for a sign of life after this, and given up after the same again.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -111,6 +112,10 @@ fn client(config: &kube::Config, tls: &Arc<rustls::ClientConfig>) -> kube::Resul
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(KEEP_ALIVE);
     let http: HttpClient<Connector, Body> = builder.build(connector);
+    let mut config = config.clone();
+    config
+        .headers
+        .push((http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

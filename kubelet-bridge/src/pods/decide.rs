@@ -119,7 +119,8 @@ fn patch(state: &State, desired: &PodStatus) -> Option<Write> {
     let empty = PodStatus::default();
     let reported = object.status.as_ref().unwrap_or(&empty);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    translation::status::patch(reported, desired, uid).map(Write::Patch)
+    let patch = translation::status::patch(reported, desired, uid)?;
+    (state.futile.as_ref() != Some(&patch)).then_some(Write::Patch(patch))
 }
 
 /// Which static pod a mirror is of.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use auraed_api::schedule::v0::PodStatus as Observed;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
+use serde_json::Value;
 use translation::Problem;
 
 use super::{Inbox, Origin};
@@ -37,6 +38,8 @@ pub struct State {
     pub removed: bool,
     /// The API was told to forget it and did.
     pub deleted: bool,
+    /// A patch that changed nothing in the API's object as we know it.
+    pub futile: Option<Value>,
     forgotten: u32,
     told_mirror: Option<Arc<Pod>>,
 }
@@ -83,6 +86,7 @@ impl State {
             stopping: None,
             removed: false,
             deleted: false,
+            futile: None,
             forgotten: inbox.forgotten,
             told_mirror: inbox.mirror,
         }
@@ -106,6 +110,13 @@ impl State {
                 if changed(&self.pod, &object) && matches!(self.stands, Stands::Waiting(_)) {
                     self.stands = Stands::Nothing;
                 }
+                if self
+                    .object
+                    .as_ref()
+                    .is_none_or(|old| version(old) != version(&object))
+                {
+                    self.futile = None;
+                }
                 self.pod = Arc::clone(&object);
                 self.object = Some(object);
             }
@@ -119,14 +130,17 @@ impl State {
                 };
                 if !same {
                     self.told_mirror.clone_from(&inbox.mirror);
+                    self.futile = None;
                     self.object = inbox.mirror.map(|mirror| fresher(self.object.as_ref(), mirror));
                 }
             }
         }
     }
 
-    /// Takes the API's answer to a write: its status and version are the newest.
-    pub fn wrote(&mut self, answer: Pod) {
+    /// Takes the API's answer to a write: its status and version are the newest. A `patch` that changed nothing there
+    /// is not sent again, whatever the API server made of it.
+    pub fn wrote(&mut self, mut answer: Pod, patch: Option<Value>) {
+        tidy(&mut answer);
         let Some(object) = &mut self.object else {
             if matches!(self.origin, Origin::Manifest(_)) {
                 self.object = Some(Arc::new(answer));
@@ -136,6 +150,8 @@ impl State {
         if object.metadata.uid != answer.metadata.uid || version(&answer) < version(object) {
             return;
         }
+        let moved = version(&answer) != version(object);
+        self.futile = patch.filter(|_| !moved);
         let newest = Arc::make_mut(object);
         newest.status = answer.status;
         newest.metadata.resource_version = answer.metadata.resource_version;
@@ -201,6 +217,25 @@ impl State {
         let own = spec.map_or(30, seconds);
         let asked = self.pod.metadata.deletion_grace_period_seconds.map(seconds);
         asked.unwrap_or(own).max(1)
+    }
+}
+
+/// Takes away what nobody here reads, and writes what is absent in one way: the API server tells a state that is none as
+/// an empty one.
+pub fn tidy(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    let Some(status) = &mut pod.status else { return };
+    let lists = [
+        &mut status.container_statuses,
+        &mut status.init_container_statuses,
+        &mut status.ephemeral_container_statuses,
+    ];
+    for container in lists.into_iter().flatten().flatten() {
+        for state in [&mut container.state, &mut container.last_state] {
+            if *state == Some(ContainerState::default()) {
+                *state = None;
+            }
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) struct Worker {
     state: State,
     held: Option<Held>,
     run: Lane<Ran>,
-    write: Lane<write::Outcome>,
+    write: Lane<(Write, write::Outcome)>,
     views: watch::Sender<View>,
     /// Since when the desired status is one that may wait.
     beginning: Option<Instant>,
@@ -175,7 +175,10 @@ impl Worker {
         let Some(write) = decide::write(&self.state, desired, node.is_some()) else {
             return;
         };
-        tracing::debug!(pod = %name(&self.state.pod), ?write, "API");
+        match &write {
+            Write::Patch(body) => tracing::debug!(pod = %name(&self.state.pod), %body, "patch"),
+            other => tracing::debug!(pod = %name(&self.state.pod), ?other, "API"),
+        }
         let pod = match &write {
             Write::CreateMirror => &self.state.pod,
             _ => self.state.object.as_ref().unwrap_or(&self.state.pod),
@@ -184,7 +187,8 @@ impl Worker {
             pod: Arc::clone(pod),
             node: node.unwrap_or_default(),
         };
-        self.write.busy = Some(Box::pin(write::perform(cluster.clone(), target, write)));
+        let work = write::perform(cluster.clone(), target, write.clone());
+        self.write.busy = Some(Box::pin(async move { (write, work.await) }));
     }
 
     /// The status that the API should have; shown to others as well.
@@ -304,11 +308,15 @@ impl Worker {
         self.state.stands = Stands::Refused(problems);
     }
 
-    fn wrote(&mut self, outcome: write::Outcome) {
+    fn wrote(&mut self, (write, outcome): (Write, write::Outcome)) {
         let static_pod = matches!(self.state.origin, Origin::Manifest(_));
         match outcome {
             write::Outcome::Wrote(pod) => {
-                self.state.wrote(*pod);
+                let patch = match write {
+                    Write::Patch(body) => Some(body),
+                    Write::Delete | Write::CreateMirror | Write::DeleteMirror => None,
+                };
+                self.state.wrote(*pod, patch);
                 self.write.succeeded();
             }
             write::Outcome::Gone => {

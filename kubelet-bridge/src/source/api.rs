@@ -47,7 +47,7 @@ pub async fn follow(cluster: Cluster, node: String, inputs: Inputs) {
 }
 
 fn input(event: Event<Pod>) -> Input {
-    match event.modify(|pod| pod.metadata.managed_fields = None) {
+    match event.modify(crate::pods::state::tidy) {
         Event::Init => Input::ApiBegins,
         Event::InitApply(pod) | Event::Apply(pod) => Input::ApiPod(Arc::new(pod)),
         Event::InitDone => Input::ApiComplete,

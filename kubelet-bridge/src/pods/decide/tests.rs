@@ -226,7 +226,7 @@ fn a_refused_pod_is_not_run() {
 fn a_watch_that_lags_does_not_bring_an_old_status_back() {
     let mut state = state(pod(json!({})), observed(false));
     let answer = pod(json!({ "metadata": { "resourceVersion": "9" }, "status": { "phase": "Running" } }));
-    state.wrote(Pod::clone(&answer));
+    state.wrote(Pod::clone(&answer), None);
     let late = pod(
         json!({ "metadata": { "resourceVersion": "7", "labels": { "new": "label" } },
         "status": { "phase": "Pending" } }),
@@ -237,6 +237,24 @@ fn a_watch_that_lags_does_not_bring_an_old_status_back() {
         Some("Running")
     );
     assert!(state.pod.metadata.labels.is_some());
+}
+
+#[test]
+fn a_patch_that_changes_nothing_is_not_repeated() {
+    let mut state = state(pod(json!({})), observed(false));
+    let desired = PodStatus {
+        phase: Some("Running".into()),
+        ..PodStatus::default()
+    };
+    let Some(Write::Patch(body)) = write(&state, Some(&desired), true) else {
+        panic!("no patch")
+    };
+    let unmoved = Pod::clone(&state.pod);
+    state.wrote(unmoved, Some(body));
+    assert_eq!(write(&state, Some(&desired), true), None);
+    let other = pod(json!({ "metadata": { "resourceVersion": "6" } }));
+    state.told(inbox(other, observed(false)));
+    assert!(write(&state, Some(&desired), true).is_some());
 }
 
 fn static_state(mirror: Option<Arc<Pod>>) -> State {
