@@ -31,6 +31,9 @@ use crate::report::Recorder;
 /// kubelet's nodeStatusReportFrequency: how long an unchanged status may stay unsent.
 const REPORT_PERIOD: Duration = Duration::from_secs(300);
 const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
+/// An auraed that is back within this was never away to the cluster: pods run on, and a node that is not ready for a
+/// moment costs all its pods their readiness. (kubelet has 30 s for its runtime.)
+const AWAY_GRACE: Duration = Duration::from_secs(10);
 /// Until the node was ready once, facts are asked for this often, for at most two minutes.
 const EAGER_PERIOD: Duration = Duration::from_millis(200);
 const EAGER_FOR: Duration = Duration::from_secs(120);
@@ -51,6 +54,7 @@ pub struct Keeper {
     started: Instant,
     was_ready: bool,
     searches: Vec<String>,
+    away_since: Option<Instant>,
 }
 
 impl Keeper {
@@ -78,6 +82,7 @@ impl Keeper {
             started: Instant::now(),
             was_ready: false,
             searches: searches::own(),
+            away_since: None,
         }
     }
 
@@ -120,7 +125,12 @@ impl Keeper {
         if !self.was_ready && self.started.elapsed() < EAGER_FOR && *self.link.borrow() == Link::Up {
             EAGER_PERIOD
         } else {
-            jitter(self.settings.status_period, 0.04)
+            let period = jitter(self.settings.status_period, 0.04);
+            if self.away_since.is_some() {
+                period.min(AWAY_GRACE)
+            } else {
+                period
+            }
         }
     }
 
@@ -144,8 +154,15 @@ impl Keeper {
             Ok(Err(status)) => Some(format!("auraed is away: {}", crate::aurae::reason(&status))),
             Err(_) => Some("auraed does not answer".to_owned()),
         };
+        let away = match &problem {
+            Some(_) => self.away_since.get_or_insert_with(Instant::now).elapsed(),
+            None => {
+                self.away_since = None;
+                Duration::ZERO
+            }
+        };
         let Some(facts) = &mut self.facts else { return };
-        if let Some(problem) = problem {
+        if let Some(problem) = problem.filter(|_| away >= AWAY_GRACE) {
             facts.problems = vec![problem];
         }
         let view = self.view();

@@ -89,6 +89,7 @@ pub(super) async fn run_pod(
     views: watch::Sender<View>,
 ) {
     let state = State::new(origin, inbox.borrow_and_update().clone());
+    let mut node = context.node.clone();
     let mut worker = Worker {
         context,
         state,
@@ -113,6 +114,12 @@ pub(super) async fn run_pod(
             }
             ran = worker.run.next() => worker.ran(ran),
             wrote = worker.write.next() => worker.wrote(wrote),
+            // Its addresses are in statuses, its UID in mirrors.
+            known = node.changed() => {
+                if known.is_err() {
+                    return;
+                }
+            }
             () = changed(&mut worker.held) => worker.state.stale = true,
             () = sleep_until(wake) => {}
         }
@@ -328,7 +335,11 @@ impl Worker {
                 self.write.succeeded();
             }
             write::Outcome::Failed(error) => {
-                let patience = error.is_final().then_some(Duration::from_secs(5));
+                let patience = match &write {
+                    // Admission's word on what the manifest refers to; the pod runs without a picture.
+                    Write::CreateMirror if error.is_forbidden() => Some(Duration::from_secs(300)),
+                    _ => error.is_final().then_some(Duration::from_secs(5)),
+                };
                 self.write.failed(error.retry_after().or(patience));
                 if error.is_answer() {
                     let pod = name(&self.state.pod);
