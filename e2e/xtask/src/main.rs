@@ -12,6 +12,8 @@ mod run;
 mod setup;
 mod shell;
 mod suite;
+#[cfg(test)]
+mod tidy;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "What make runs")]
