@@ -51,7 +51,7 @@ impl PullError {
     }
 }
 
-/// An archive could not be imported. None of its images was.
+/// An archive could not be imported. Its images before the one that failed were.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to import images")]
 pub struct ImportError {

@@ -1,6 +1,5 @@
 //! From a manifest and a configuration to an image of this node, wherever its layers come from.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -9,7 +8,7 @@ use super::{Inner, LAYERS_OF_A_PULL};
 use crate::catalog::NewName;
 use crate::error::Failure;
 use crate::progress::Hub;
-use crate::{Image, Layer, LayerState, correction};
+use crate::{ErrorKind, Image, Layer, LayerState, correction};
 
 /// Gets one layer to this node: the network, or a spooled archive.
 pub(super) trait Origin: Sync {
@@ -23,47 +22,50 @@ pub(super) trait Origin: Sync {
 }
 
 /// Gets the layers that are missing and commits the image under its names. On failure the layers that did arrive stay
-/// until the next removal or start, so that trying again soon does not fetch them again.
+/// until the next removal or start, so that trying again soon does not fetch them again; on a full disk they go at once.
 pub(super) async fn assemble(
+    inner: &Arc<Inner>,
+    image: Image,
+    names: &[NewName],
+    origin: &impl Origin,
+    hub: &Hub,
+) -> Result<Arc<Image>, Failure> {
+    let assembled = gather(inner, image, names, origin, hub).await;
+    match &assembled {
+        Ok(_) => sync_behind(inner),
+        Err(failure) if failure.kind() == ErrorKind::NoSpace => inner.collect().await,
+        Err(_) => {}
+    }
+    assembled
+}
+
+async fn gather(
     inner: &Arc<Inner>,
     mut image: Image,
     names: &[NewName],
     origin: &impl Origin,
     hub: &Hub,
 ) -> Result<Arc<Image>, Failure> {
-    let directories = image
-        .layers
-        .iter()
-        .map(|layer| layer.diff_id.file_name())
-        .collect();
-    let mut pin = inner.layers.pin(directories);
+    let directories = image.layers.iter().map(|layer| layer.diff_id.file_name());
+    let mut pin = inner.layers.pin(directories.collect());
     for layer in &image.layers {
         hub.report(layer, 0, LayerState::Waiting);
     }
-    let fetches: Vec<_> = image
-        .layers
-        .iter()
-        .map(|layer| ensure(inner, layer, origin, hub))
-        .collect();
-    futures_util::stream::iter(fetches)
-        .buffer_unordered(LAYERS_OF_A_PULL)
-        .try_collect::<()>()
-        .await?;
+    let layers = image.layers.iter();
+    let fetches: Vec<_> = layers.map(|layer| ensure(inner, layer, origin, hub)).collect();
+    let mut fetches = futures_util::stream::iter(fetches).buffer_unordered(LAYERS_OF_A_PULL);
+    while fetches.try_next().await?.is_some() {}
+    drop(fetches);
 
     let (layers, parts) = (inner.layers.clone(), image.layers.clone());
     let stacked = tokio::task::spawn_blocking(move || {
         let stack = correction::stack(&layers, &parts, &mut pin);
-        (
-            stack.map_err(|error| Failure::io(Path::new(layers.ingest().path()), error)),
-            pin,
-        )
+        let stack = stack.map_err(|error| Failure::io(layers.ingest().path(), error));
+        (stack, pin)
     });
-    let (stack, pin) = stacked.await.map_err(|_| Failure::Stopped)?;
+    let (stack, _pin) = stacked.await.map_err(|_| Failure::Stopped)?;
     image.stack = stack?;
-    let image = inner.commit(image, names).await?;
-    drop(pin);
-    sync_behind(inner);
-    Ok(image)
+    inner.commit(image, names).await
 }
 
 /// Sees that one layer is here; if another pull is at it, that one's work is waited for.

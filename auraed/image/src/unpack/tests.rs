@@ -306,6 +306,20 @@ fn a_later_entry_replaces_an_earlier_one() {
 }
 
 #[test]
+fn a_link_that_is_replaced_leads_to_its_new_target() {
+    let bench = unpacked(
+        Tar::default()
+            .directory("one", 0o755)
+            .directory("two", 0o755)
+            .symlink("link", "one")
+            .file("link/a", "x")
+            .symlink("link", "two")
+            .file("link/b", "x"),
+    );
+    assert!(bench.path("one/a").exists() && bench.path("two/b").exists());
+}
+
+#[test]
 fn directories_without_an_entry_are_told() {
     let bench = Bench::new();
     let tar = Tar::default()

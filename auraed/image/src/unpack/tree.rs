@@ -159,6 +159,8 @@ impl Tree {
             Present::Whiteout | Present::Other => {
                 rustix::fs::unlinkat(parent, name, AtFlags::empty())
                     .map_err(|errno| UnpackError::io("replace", entry, errno))?;
+                // It may have been a symlink on the way to the open directory.
+                self.parent = None;
             }
             Present::Directory => {
                 let parent = parent

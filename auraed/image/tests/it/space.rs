@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use auraed_image::{Config, ErrorKind, Store};
 
-use crate::support::image::{Packing, image, large_tar, small};
+use crate::support::image::{Packing, image, large_tar, small, tar};
 use crate::support::registry::Registry;
 use crate::support::{FakeIndex, chain, parse};
 
@@ -41,7 +41,8 @@ impl Drop for SmallDisk {
 async fn a_full_disk_is_told_with_its_directory_and_nothing_is_left() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let registry = Registry::start().await;
-    registry.add("large", "1", &image(&[large_tar(8 * 1024 * 1024)], Packing::Gzip));
+    let layers = [tar(&[("arrives", "x")]), large_tar(8 * 1024 * 1024)];
+    registry.add("large", "1", &image(&layers, Packing::Gzip));
     registry.add("small", "1", &small("x"));
     let directory = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(&directory.path().join("images"));
@@ -65,6 +66,8 @@ async fn a_full_disk_is_told_with_its_directory_and_nothing_is_left() {
     let expected = format!("no space left on the file system of {}", disk.path.display());
     assert!(chain(&error).contains(&expected), "{}", chain(&error));
     assert_eq!(fs_err::read_dir(disk.path.join("ingest")).unwrap().count(), 0);
+    let layers = fs_err::read_dir(disk.path.join("layers")).unwrap();
+    assert_eq!(layers.count(), 1, "only the empty layer is left");
     pull("small:1").await.unwrap();
 
     let archive = large_tar(8 * 1024 * 1024);
