@@ -96,11 +96,7 @@ fn members_use_only_what_is_below_them() {
         }
     }
     for (name, _) in MAY_USE {
-        assert!(
-            names.contains(name),
-            "{name} is gone: take it out of {}",
-            file!()
-        );
+        assert!(names.contains(name), "{name} is gone: take it out of {}", file!());
     }
 }
 
