@@ -15,14 +15,23 @@
 //! daemon leaves pods running; [`Engine::start`] adopts them from SQLite, the pod inits and the exit records.
 
 mod backoff;
+mod driver;
 mod engine;
 mod error;
+mod etc;
 mod events;
+mod executor;
+mod files;
 mod handler;
+mod lookup;
 mod machine;
 mod moment;
+mod places;
 mod plan;
 mod record;
+mod recover;
+mod spec;
+mod termination;
 mod timeline;
 mod watch;
 

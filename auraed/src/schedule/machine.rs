@@ -160,6 +160,11 @@ impl Machine {
         self.accepted.wall
     }
 
+    /// It has its secret values, or needs none.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// Nothing runs and nothing will.
     pub(crate) fn is_finished(&self) -> bool {
         self.end >= End::Finished

@@ -1,0 +1,105 @@
+//! Finds the pod that somebody means.
+
+use std::sync::Arc;
+
+use auraed_types::{PodId, PodStatus};
+
+use super::error::EngineError;
+use super::watch::Statuses;
+
+/// A pod by id, `namespace/name`, or a name that is unique among namespaces. Of pods of one namespace and name the one
+/// that is not ending wins, then the newest.
+pub(super) fn find(statuses: &Statuses, reference: &str) -> Result<Arc<PodStatus>, EngineError> {
+    if let Ok(id) = PodId::new(reference)
+        && let Some(status) = statuses.get(&id)
+    {
+        return Ok(status);
+    }
+    let (namespace, name) = match reference.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, reference),
+    };
+    let means = |status: &Arc<PodStatus>| {
+        status.name == *name && namespace.is_none_or(|namespace| status.namespace == *namespace)
+    };
+    let mut candidates: Vec<_> = statuses.list().into_iter().filter(means).collect();
+    if candidates
+        .windows(2)
+        .any(|pair| pair[0].namespace != pair[1].namespace)
+    {
+        let candidates = candidates
+            .iter()
+            .map(|status| format!("{} ({})", status.id, status.namespace))
+            .collect();
+        return Err(EngineError::Ambiguous {
+            reference: reference.to_owned(),
+            candidates,
+        });
+    }
+    candidates.sort_by_key(|status| (!status.stopping && !status.finished, status.started_at));
+    candidates.pop().ok_or_else(|| EngineError::PodNotFound {
+        reference: reference.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use auraed_types::Pod;
+
+    fn statuses(pods: &[(&str, &str, &str, i64, bool)]) -> Statuses {
+        let statuses = Statuses::default();
+        for &(id, namespace, name, started, stopping) in pods {
+            let message = auraed_api::schedule::v0::Pod {
+                id: id.into(),
+                name: name.into(),
+                namespace: namespace.into(),
+                containers: vec![auraed_api::runtime::v0::Container {
+                    name: "c".into(),
+                    image: "i".into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let started = jiff::Timestamp::from_second(started).unwrap();
+            let now = crate::schedule::moment::Moment {
+                wall: started,
+                steady: jiff::SignedDuration::ZERO,
+            };
+            let machine =
+                crate::schedule::machine::Machine::new(Arc::new(Pod::try_from(message).unwrap()), now);
+            let status = PodStatus {
+                stopping,
+                ..machine.status(now, 1)
+            };
+            statuses.publish(Arc::new(status));
+        }
+        statuses
+    }
+
+    fn found(statuses: &Statuses, reference: &str) -> String {
+        find(statuses, reference).map_or_else(|error| error.to_string(), |status| status.id.to_string())
+    }
+
+    #[test]
+    fn pods_are_found_by_id_and_by_name() {
+        let all = statuses(&[
+            ("1", "a", "web", 1, false),
+            ("2", "b", "web", 2, false),
+            ("3", "b", "db", 3, false),
+        ]);
+        assert_eq!(found(&all, "1"), "1");
+        assert_eq!(found(&all, "b/web"), "2");
+        assert_eq!(found(&all, "db"), "3");
+        assert!(found(&all, "web").contains("give namespace/name or the id of one of 1 (a), 2 (b)"));
+        assert_eq!(found(&all, "nobody"), "pod \"nobody\" not found");
+    }
+
+    #[test]
+    fn of_one_name_the_living_one_is_meant() {
+        let all = statuses(&[("1", "a", "web", 1, false), ("2", "a", "web", 2, true)]);
+        assert_eq!(found(&all, "web"), "1");
+        let all = statuses(&[("1", "a", "web", 1, true), ("2", "a", "web", 2, true)]);
+        assert_eq!(found(&all, "a/web"), "2");
+    }
+}

@@ -1,0 +1,229 @@
+//! What an earlier daemon left: pods that run on, pods that died meanwhile, and what belongs to nobody.
+//!
+//! ```text
+//!   SQLite ─► pod (whole from memory, else without its secrets) ─► its init, if it lives ─► its runs on disk ─► Machine
+//!                                      ids without a row ─► run directories, cgroups, interfaces, addresses: removed
+//! ```
+//!
+//! Nothing here stops or starts anything: the machines do, once their drivers run. One pod that cannot be read keeps
+//! nobody from theirs; it is left as it is, and an error says so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use auraed_sandbox::network::Live;
+use auraed_sandbox::{ContainerRun, Sandbox};
+use auraed_state::PodRow;
+use auraed_types::Pod;
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use prost::Message as _;
+
+use super::error::StartError;
+use super::executor::{Adopted, Node, found_runs, ports};
+use super::files;
+use super::machine::{Found, FoundSandbox, Machine};
+use super::moment::Clock;
+use super::places::Places;
+use super::record::Record;
+use crate::server::chain;
+
+/// Pods that are looked at side by side.
+const AT_ONCE: usize = 16;
+
+/// A pod that is here again.
+pub(super) struct Recovered {
+    pub(super) machine: Machine,
+    pub(super) adopted: Option<Adopted>,
+}
+
+/// Looks at everything, and removes what belongs to nobody.
+pub(super) async fn recover(node: &Node, clock: Clock) -> Result<Vec<Recovered>, StartError> {
+    for directory in [&node.directories.state, &node.directories.run] {
+        files::make_private(&directory.join("pods")).map_err(StartError::Directory)?;
+    }
+    let rows = node.state.pods().await?;
+    let known: HashSet<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let recovered = futures_util::stream::iter(rows)
+        .map(|row| recover_one(node, clock, row))
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect::<Vec<_>>()
+        .await;
+    remove_leftovers(node, &known).await;
+    reconcile_network(node, &known, &recovered).await;
+    Ok(recovered)
+}
+
+async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered> {
+    let id = row.id.clone();
+    let read = tokio::task::spawn_blocking({
+        let directories = node.directories.clone();
+        move || read(row, &directories)
+    });
+    let (pod, mut found) = match read.await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => {
+            tracing::error!(pod = id, error, "a pod cannot be read, and is left as it is");
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(pod = id, %error, "a pod cannot be read, and is left as it is");
+            return None;
+        }
+    };
+    let pod = Arc::new(pod);
+    let mut adopted = None;
+    let mut runs: Vec<ContainerRun> = Vec::new();
+    if found.record.finished.is_none() {
+        match Sandbox::adopt(&node.host, &id).await {
+            Ok(Some((sandbox, events, alive))) => {
+                let addresses = own_addresses(node, &pod).await;
+                found.sandbox = Some(FoundSandbox {
+                    init_pid: sandbox.init_pid(),
+                    addresses: addresses.clone(),
+                });
+                adopted = Some(Adopted {
+                    sandbox,
+                    events,
+                    addresses,
+                });
+                runs = alive;
+            }
+            Ok(None) => {}
+            // The kernel ends what its init held; what is left of it goes when the sandbox is made anew.
+            Err(error) => {
+                tracing::error!(
+                    pod = id,
+                    error = chain(&error),
+                    "a pod's init does not answer: it is made anew"
+                );
+            }
+        }
+    }
+    let places = Places::of(&pod, &node.directories);
+    let looked = tokio::task::spawn_blocking({
+        let pod = Arc::clone(&pod);
+        move || found_runs(&pod, &places, &runs)
+    });
+    found.containers = looked.await.unwrap_or_default();
+    let machine = Machine::restore(pod, found, clock.now());
+    tracing::info!(pod = id, running = adopted.is_some(), "a pod is here again");
+    Some(Recovered { machine, adopted })
+}
+
+/// The pod, from memory where it is there, and what SQLite knows beside it.
+fn read(row: PodRow, directories: &super::engine::Directories) -> Result<(Pod, Found), String> {
+    let decode = |bytes: &[u8]| {
+        let message = auraed_api::schedule::v0::Pod::decode(bytes).map_err(|error| error.to_string())?;
+        Pod::try_from(message).map_err(|error| error.to_string())
+    };
+    let redacted = decode(&row.pod)?;
+    let places = Places::of(&redacted, directories);
+    let kept = files::read(&places.message()).map_err(|error| error.to_string())?;
+    let whole = kept
+        .and_then(|bytes| decode(&bytes).ok())
+        .filter(|pod| pod.id == redacted.id);
+    let record = Record::decode(&row.record).map_err(|error| chain(&error))?;
+    let found = Found {
+        accepted_at: Timestamp::from_millisecond(row.created_at).map_err(|error| error.to_string())?,
+        record,
+        stop: row.stop.and_then(|stop| {
+            let requested_at = Timestamp::from_millisecond(stop.requested_at).ok()?;
+            Some((
+                requested_at,
+                stop.grace_seconds.map(std::time::Duration::from_secs),
+            ))
+        }),
+        whole: whole.is_some() || !redacted.holds_secrets(),
+        sandbox: None,
+        containers: Vec::new(),
+    };
+    Ok((whole.unwrap_or(redacted), found))
+}
+
+async fn own_addresses(node: &Node, pod: &Pod) -> Vec<std::net::IpAddr> {
+    if pod.host_network {
+        return Vec::new();
+    }
+    let addresses = node.state.addresses().await.unwrap_or_default();
+    let own = addresses
+        .into_iter()
+        .filter(|address| pod.id == address.owner.as_str());
+    own.map(|address| address.address.into()).collect()
+}
+
+/// Removes what pods left that nobody knows: started and never written, or forgotten and not quite gone.
+async fn remove_leftovers(node: &Node, known: &HashSet<String>) {
+    match auraed_sandbox::remove_leftovers(&node.host, known).await {
+        Ok(removed) if removed.is_empty() => {}
+        Ok(removed) => tracing::warn!(pods = ?removed, "removed what pods left that nobody knows"),
+        Err(error) => tracing::error!(error = chain(&error), "cannot remove what unknown pods left"),
+    }
+    let (directories, known) = (node.directories.clone(), known.clone());
+    let swept = tokio::task::spawn_blocking(move || {
+        for root in [directories.state.join("pods"), directories.run.join("pods")] {
+            sweep(&root, &known)?;
+        }
+        std::io::Result::Ok(())
+    });
+    if let Ok(Err(error)) = swept.await {
+        tracing::error!(%error, "cannot remove the files of unknown pods");
+    }
+}
+
+fn sweep(root: &std::path::Path, known: &HashSet<String>) -> std::io::Result<()> {
+    for entry in fs_err::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_none_or(|name| !known.contains(name)) {
+            files::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes interfaces, host ports and addresses agree with the pods.
+async fn reconcile_network(node: &Node, known: &HashSet<String>, recovered: &[Recovered]) {
+    let addresses = match node.state.addresses().await {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "cannot look at the pods' addresses");
+            return;
+        }
+    };
+    if let Some(network) = &node.network {
+        let live = |recovered: &Recovered| {
+            let pod = recovered.machine.pod();
+            recovered.adopted.as_ref().filter(|_| !pod.host_network)?;
+            let own = addresses
+                .iter()
+                .find(|address| pod.id == address.owner.as_str())?;
+            Some(Live {
+                id: pod.id.to_string(),
+                address: own.address,
+                ports: ports(pod),
+            })
+        };
+        let live: Vec<Live> = recovered.iter().filter_map(live).collect();
+        match network.reconcile(&live).await {
+            Ok(reconciled) => tracing::debug!(?reconciled, "the pod network agrees with the pods"),
+            Err(error) => tracing::error!(
+                error = chain(&error),
+                "the pod network does not agree with the pods"
+            ),
+        }
+    }
+    for address in addresses
+        .into_iter()
+        .filter(|address| !known.contains(&address.owner))
+    {
+        if let Err(error) = node.state.release_address(&address.owner).await {
+            tracing::error!(
+                pod = address.owner,
+                error = chain(&error),
+                "cannot release the address of an unknown pod"
+            );
+        }
+    }
+}
