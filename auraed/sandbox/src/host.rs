@@ -2,9 +2,17 @@
 //!
 //! Made once, by the daemon's `main`, and lent to every [`Sandbox`](crate::Sandbox). Dropping it ends nothing.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::cgroup;
+use auraed_pod_init::protocol::LogLimits;
+use rustix::fs::{Mode, OFlags};
+
+use crate::{cgroup, sys};
+
+/// The pod init, as `build.rs` made it.
+static PROGRAM: &[u8] = include_bytes!(env!("AURAE_POD_INIT"));
 
 /// Where a daemon keeps things and how logs are rotated.
 #[derive(Debug, Clone)]
@@ -41,32 +49,89 @@ pub enum HostError {
     Program(#[source] std::io::Error),
     /// There is no usable cgroup hierarchy.
     #[error("cannot use the cgroup hierarchies")]
-    Cgroup(#[source] std::io::Error),
+    Cgroup(#[from] cgroup::Error),
 }
 
-/// What all pods of one daemon share.
-#[derive(Debug)]
+/// What all pods of one daemon share. Clones are cheap.
+#[derive(Debug, Clone)]
 pub struct Host {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     config: HostConfig,
+    tree: cgroup::Tree,
+    program: OwnedFd,
+    null: OwnedFd,
 }
 
 impl Host {
-    /// Makes the run directory, looks at the cgroup hierarchies and seals the pod init's program.
+    /// Makes the run directory, looks at the cgroup hierarchies and seals the pod init's program. What limits will do
+    /// without here is logged as warnings.
     pub fn new(config: HostConfig) -> Result<Self, HostError> {
-        Ok(Self { config })
+        if !rustix::process::geteuid().is_root() {
+            return Err(HostError::NotRoot);
+        }
+        let pods = config.run_dir.join("pods");
+        fs_err::create_dir_all(&pods).map_err(|source| HostError::Directory { path: pods, source })?;
+        let (tree, warnings) = cgroup::Tree::detect(&config.cgroup_root)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let program = sys::seal(c"aurae-pod-init", PROGRAM).map_err(HostError::Program)?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let null = null.map_err(|error| HostError::Program(error.into()))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config,
+                tree,
+                program,
+                null,
+            }),
+        })
     }
 
     /// Which cgroup hierarchies this machine has.
     pub fn cgroup_version(&self) -> cgroup::Version {
-        cgroup::Version::V2
+        self.shared.tree.version()
+    }
+
+    /// The daemon's part of the cgroup hierarchies.
+    pub fn cgroups(&self) -> &cgroup::Tree {
+        &self.shared.tree
     }
 
     /// `run_dir/pods/<id>`.
     pub fn pod_directory(&self, id: &str) -> PathBuf {
-        self.run_dir().join("pods").join(id)
+        self.pods_directory().join(id)
+    }
+
+    pub(crate) fn pods_directory(&self) -> PathBuf {
+        self.run_dir().join("pods")
     }
 
     pub(crate) fn run_dir(&self) -> &Path {
-        &self.config.run_dir
+        &self.shared.config.run_dir
+    }
+
+    pub(crate) fn log_limits(&self) -> LogLimits {
+        let HostConfig {
+            log_max_bytes,
+            log_max_files,
+            ..
+        } = self.shared.config;
+        LogLimits {
+            max_bytes: log_max_bytes,
+            max_files: log_max_files,
+        }
+    }
+
+    pub(crate) fn program(&self) -> &OwnedFd {
+        &self.shared.program
+    }
+
+    pub(crate) fn null(&self) -> &OwnedFd {
+        &self.shared.null
     }
 }

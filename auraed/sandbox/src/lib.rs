@@ -24,11 +24,12 @@ mod capability;
 mod host;
 mod sandbox;
 pub mod seccomp;
+mod sys;
 
 pub use self::capability::{Capabilities, UnknownCapability};
 pub use self::host::{Host, HostConfig, HostError};
 pub use self::sandbox::{
-    Attachment, ContainerRun, ContainerSpec, Error, Events, Exec, ExecSpec, Mount, MountKind,
+    Attachment, ContainerRun, ContainerSpec, Error, Events, Exec, ExecSpec, Leftovers, Mount, MountKind,
     NetworkNamespace, Propagation, Rootfs, RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError,
     TerminalSize, Tmpfs, User, default_masked_paths, default_read_only_paths, read_exit_record,
     remove_leftovers,

@@ -10,13 +10,22 @@
 //! init ends, the kernel ends its pod, calls fail with [`Error::Gone`] and [`Events::next`] returns `None`; `destroy`
 //! then removes what is left. Dropping all handles closes the connection and leaves the pod running.
 
+mod connection;
 mod container;
 mod exec;
+mod launch;
 mod leftovers;
+mod start;
+mod sysctl;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use auraed_pod_init::protocol::{Call, Reply};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 pub use auraed_pod_init::protocol::{
     ContainerRun, MountKind, Propagation, Rootfs, RunState, TerminalSize, Tmpfs, User,
@@ -26,8 +35,15 @@ pub use self::container::{
     ContainerSpec, Mount, Seccomp, StartError, default_masked_paths, default_read_only_paths,
 };
 pub use self::exec::{Attachment, Exec, ExecSpec};
-pub use self::leftovers::{read_exit_record, remove_leftovers};
+pub use self::leftovers::{Leftovers, read_exit_record, remove_leftovers};
+use self::connection::Connection;
 use crate::{Host, cgroup};
+
+/// How long a pod init may take to kill and record everything, before it is killed itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All classes that a pod's cgroup can be found in.
+const CLASSES: [cgroup::Qos; 3] = [cgroup::Qos::Guaranteed, cgroup::Qos::Burstable, cgroup::Qos::BestEffort];
 
 /// The network that a pod is in.
 #[derive(Debug)]
@@ -81,6 +97,17 @@ pub enum Error {
     /// The pod init could not do it.
     #[error("the pod's init failed: {0}")]
     Init(String),
+    /// The cgroups do not do as they are told.
+    #[error("cannot {step} of pod {id}")]
+    Cgroup {
+        /// What was to be done.
+        step: &'static str,
+        /// The sandbox.
+        id: String,
+        /// Why.
+        #[source]
+        source: cgroup::Error,
+    },
     /// A step in the daemon failed.
     #[error("cannot {step} of pod {id}")]
     Step {
@@ -103,14 +130,28 @@ pub struct Sandbox {
 #[derive(Debug)]
 struct Inner {
     id: String,
+    host: Host,
     directory: PathBuf,
+    /// None if it was not there when the sandbox was adopted.
+    group: Option<cgroup::Group>,
     init_pid: u32,
+    handle: Arc<OwnedFd>,
+    connection: Arc<Connection>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// What happens in a sandbox, in order. Ends when its pod init ends.
 #[derive(Debug)]
 pub struct Events {
-    receiver: tokio::sync::mpsc::UnboundedReceiver<SandboxEvent>,
+    receiver: mpsc::UnboundedReceiver<SandboxEvent>,
+    /// Keeps the connection.
+    _sandbox: Sandbox,
 }
 
 /// Something that happened in a sandbox.
@@ -136,15 +177,43 @@ impl Events {
 
 impl Sandbox {
     /// Makes a sandbox: its cgroup, its namespaces and its pod init. What was made is removed when a step fails.
-    pub async fn create(_host: &Host, spec: SandboxSpec) -> Result<(Self, Events), Error> {
-        let _ = spec;
-        Err(Error::Gone)
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the pod is to blame (a sysctl, a hostname), else the step that failed.
+    pub async fn create(host: &Host, spec: SandboxSpec) -> Result<(Self, Events), Error> {
+        launch::create(host, spec).await
     }
 
-    /// Connects to the pod init that an earlier daemon made. `None`: there is none (any more).
-    pub async fn adopt(_host: &Host, id: &str) -> Result<Option<(Self, Events, Vec<ContainerRun>)>, Error> {
-        let _ = id;
-        Ok(None)
+    /// Connects to the pod init that an earlier daemon made, and asks it for the newest run of each container. `None`: there
+    /// is none (any more).
+    ///
+    /// # Errors
+    /// If its directory cannot be looked at, or it does not answer.
+    pub async fn adopt(host: &Host, id: &str) -> Result<Option<(Self, Events, Vec<ContainerRun>)>, Error> {
+        let directory = host.pod_directory(id);
+        let failed = || launch::step("connect to the init", id);
+        let Some((socket, pid, handle)) = launch::connect_to(&directory).map_err(failed())? else { return Ok(None) };
+        let handle = Arc::new(handle);
+        let (connection, receiver, task) = Connection::start(socket, Arc::clone(&handle)).map_err(failed())?;
+        let groups = CLASSES.map(|qos| host.cgroups().pod(qos, id));
+        let group = groups.into_iter().flatten().find(cgroup::Group::exists);
+        let init_pid = pid.as_raw_nonzero().get().unsigned_abs();
+        let inner = Inner { id: id.to_owned(), host: host.clone(), directory, group, init_pid, handle, connection, task };
+        let sandbox = Self { inner: Arc::new(inner) };
+        match sandbox.first_status().await {
+            Ok(runs) => Ok(Some((sandbox.clone(), Events { receiver, _sandbox: sandbox }, runs))),
+            Err(Error::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Events first: what happens after the status is told, what happened before is in it.
+    async fn first_status(&self) -> Result<Vec<ContainerRun>, Error> {
+        self.call(Call::Subscribe).await?;
+        match self.inner.connection.call(Call::Status, Vec::new()).await? {
+            (Reply::Status { runs, .. }, _) => Ok(runs),
+            _ => Err(Error::Init("it gave another answer than was asked for".to_owned())),
+        }
     }
 
     /// The sandbox's id.
@@ -157,49 +226,75 @@ impl Sandbox {
         self.inner.init_pid
     }
 
-    /// The source path of a volume in memory: only the sandbox's own containers see the volume there.
-    pub fn tmpfs_path(&self, volume: &str) -> PathBuf {
-        self.inner.directory.join("memory").join(volume)
+    /// The pod's cgroup, for limits and statistics. `None`: it was gone when the sandbox was adopted.
+    pub fn cgroup(&self) -> Option<&cgroup::Group> {
+        self.inner.group.as_ref()
     }
 
-    /// Makes the container's cgroup and starts it; returns when its program was executed.
-    pub async fn start_container(&self, spec: ContainerSpec) -> Result<ContainerRun, StartError> {
-        let _ = spec;
-        Err(StartError::Sandbox(Error::Gone))
+    /// The source path of a volume in memory: only the sandbox's own containers see the volume there.
+    pub fn tmpfs_path(&self, volume: &str) -> PathBuf {
+        self.inner.directory.join(launch::MEMORY).join(volume)
     }
 
     /// Signals a container's main process.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::Gone`], [`Error::Refused`] for a number that is no signal.
     pub async fn signal(&self, container: &str, signal: i32) -> Result<(), Error> {
-        let _ = (container, signal);
-        Err(Error::Gone)
+        self.call(Call::Signal { container: container.to_owned(), signal, all: false }).await
     }
 
     /// SIGKILL to every process of a container.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::Gone`].
     pub async fn kill(&self, container: &str) -> Result<(), Error> {
-        let _ = container;
-        Err(Error::Gone)
+        let signal = rustix::process::Signal::KILL.as_raw();
+        self.call(Call::Signal { container: container.to_owned(), signal, all: true }).await
     }
 
-    /// Runs a program in a running container.
-    pub async fn exec(&self, container: &str, spec: ExecSpec) -> Result<Exec, Error> {
-        let _ = (container, spec);
-        Err(Error::Gone)
-    }
-
-    /// Takes part in a container's standard streams.
-    pub async fn attach(&self, container: &str) -> Result<Attachment, Error> {
-        let _ = container;
-        Err(Error::Gone)
+    /// Lets the container see the end of its standard input.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::Gone`].
+    pub async fn close_stdin(&self, container: &str) -> Result<(), Error> {
+        self.call(Call::CloseInput { container: container.to_owned() }).await
     }
 
     /// Sets the size of a container's terminal.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::Gone`], [`Error::Refused`] without a terminal.
     pub async fn resize(&self, container: &str, size: TerminalSize) -> Result<(), Error> {
-        let _ = (container, size);
-        Err(Error::Gone)
+        self.call(Call::Resize { container: container.to_owned(), size }).await
     }
 
-    /// Kills everything, reaps it and removes the cgroups. Idempotent.
+    /// Begins a container's log file anew, after somebody moved it away.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::Gone`].
+    pub async fn reopen_log(&self, container: &str) -> Result<(), Error> {
+        self.call(Call::ReopenLog { container: container.to_owned() }).await
+    }
+
+    /// Kills everything, reaps it, removes the cgroups and what this crate has put into the run directory. Containers that
+    /// ran have their exits recorded and their last output logged. Succeeds if the pod init has ended already.
+    ///
+    /// # Errors
+    /// If processes do not end (they hang in the kernel), or the cgroups stay.
     pub async fn destroy(self) -> Result<(), Error> {
-        Ok(())
+        match tokio::time::timeout(PATIENCE, self.call(Call::Shutdown)).await {
+            Ok(Ok(()) | Err(Error::Gone)) => {}
+            Ok(Err(error)) => tracing::warn!(pod = self.id(), %error, "a pod init does not shut down"),
+            Err(_) => tracing::warn!(pod = self.id(), "a pod init takes too long to shut down"),
+        }
+        launch::end(&self.inner.handle).await;
+        let removed = launch::remove_cgroups(&self.inner.host, self.id()).await;
+        launch::remove(&self.inner.host, self.id()).await;
+        removed.map_err(launch::cgroup_error("remove the cgroup", self.id()))
+    }
+
+    async fn call(&self, call: Call) -> Result<(), Error> {
+        self.inner.connection.call(call, Vec::new()).await.map(drop)
     }
 }

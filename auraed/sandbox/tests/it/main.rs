@@ -1,5 +1,10 @@
-//! The kernel seam on the running kernel, as root: each test has groups, namespaces and directories of its own.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "what was skipped, and figures")]
+//! Pods, cgroups and networks on the kernel that runs the tests, as root.
 
 mod cgroup;
+mod container;
+mod exec;
+mod lifecycle;
+mod logs;
+mod paths;
+mod security;
+mod support;

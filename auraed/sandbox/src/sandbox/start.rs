@@ -1,0 +1,197 @@
+//! Starting a container: its cgroup, its directories, and the request to the pod init.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use auraed_pod_init::protocol::{
+    Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, Process, Propagation, Reply,
+    TerminalSize,
+};
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::launch::{cgroup_error, step};
+use super::{ContainerSpec, Error, Sandbox, Seccomp, StartError};
+use crate::{Capabilities, cgroup, seccomp};
+
+/// A request and the detached mounts that go with it.
+type Prepared = (Container, Vec<OwnedFd>);
+
+impl Sandbox {
+    /// Makes the container's cgroup and starts it; returns when its program was executed.
+    ///
+    /// Idempotent by [`ContainerSpec::id`]: a repeat while it runs returns the same run.
+    ///
+    /// # Errors
+    /// [`StartError::Refused`] if the container is to blame, else [`StartError::Sandbox`]. Nothing is left of it then.
+    pub async fn start_container(&self, spec: ContainerSpec) -> Result<ContainerRun, StartError> {
+        let sandbox = self.clone();
+        let leaf = format!("{}-{}", spec.name, spec.attempt);
+        let prepared = tokio::task::spawn_blocking({
+            let leaf = leaf.clone();
+            move || sandbox.prepare(spec, &leaf)
+        });
+        let started = match prepared.await.map_err(|_| StartError::Sandbox(Error::Gone))? {
+            Ok((container, passed)) => {
+                self.inner
+                    .connection
+                    .call(Call::Start(Box::new(container)), passed)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok((Reply::Started { run, warnings }, _)) => {
+                for warning in warnings {
+                    tracing::warn!(pod = self.id(), container = %run.name, "{warning}");
+                }
+                Ok(run)
+            }
+            Ok(_) => Err(StartError::Sandbox(Error::Init(
+                "it gave another answer than was asked for".to_owned(),
+            ))),
+            Err(error @ Error::AlreadyRunning) => Err(StartError::Sandbox(error)),
+            Err(error) => {
+                self.remove_leaf(&leaf).await;
+                Err(match error {
+                    Error::Refused(text) => StartError::Refused(text),
+                    error => StartError::Sandbox(error),
+                })
+            }
+        }
+    }
+
+    async fn remove_leaf(&self, leaf: &str) {
+        let Some(group) = self.inner.group.as_ref().and_then(|group| group.child(leaf).ok()) else {
+            return;
+        };
+        if let Err(error) = group.remove().await {
+            tracing::warn!(pod = self.id(), %error, "cannot remove a container's cgroup");
+        }
+    }
+
+    /// All that blocks: directories and cgroup files.
+    fn prepare(&self, spec: ContainerSpec, leaf: &str) -> Result<Prepared, Error> {
+        for file in [&spec.log_path, &spec.exit_path, &spec.rootfs.upper] {
+            make_parent(file).map_err(step("make a container's directory", self.id()))?;
+        }
+        let cgroups = self.make_cgroup(&spec, leaf)?;
+        let (mounts, passed) = take_shared(spec.mounts, self.id())?;
+        let capabilities = if spec.privileged {
+            Capabilities::ALL
+        } else {
+            spec.capabilities
+        };
+        let filter = match spec.seccomp {
+            Seccomp::Default if !spec.privileged => seccomp::default_filter(capabilities)
+                .map(|filter| filter.to_string())
+                .map_err(|error| Error::Init(format!("compile the system call filter: {error}")))?,
+            Seccomp::Default | Seccomp::Unconfined => String::new(),
+        };
+        let process = Process {
+            args: spec.args,
+            env: spec.env,
+            cwd: spec.cwd,
+            user: spec.user,
+            capabilities: capabilities.bits(),
+            no_new_privileges: spec.no_new_privileges,
+            seccomp: filter,
+            terminal: spec.tty.then(TerminalSize::default),
+            oom_score_adj: spec.oom_score_adj,
+        };
+        let container = Container {
+            name: spec.name,
+            attempt: spec.attempt,
+            id: spec.id,
+            rootfs: spec.rootfs,
+            mounts,
+            process,
+            masked_paths: spec.masked_paths,
+            read_only_paths: spec.read_only_paths,
+            privileged: spec.privileged,
+            stdin: spec.stdin,
+            log_path: spec.log_path,
+            exit_path: spec.exit_path,
+            cgroups,
+        };
+        Ok((container, passed))
+    }
+
+    fn make_cgroup(&self, spec: &ContainerSpec, leaf: &str) -> Result<Vec<CgroupDirectory>, Error> {
+        let group = self.inner.group.as_ref().ok_or(Error::Gone)?;
+        let failed = || cgroup_error("make a container's cgroup", self.id());
+        // Whatever the caller says: only privileged containers have the host's devices.
+        let devices = if spec.privileged {
+            cgroup::Devices::Inherit
+        } else {
+            cgroup::Devices::Standard
+        };
+        let limits = cgroup::Limits {
+            devices,
+            ..spec.cgroup.clone()
+        };
+        let group = group.create_child(leaf, &limits).map_err(failed())?;
+        let membership = group.membership().map_err(failed())?;
+        directories(&group, &membership).map_err(step("find a container's cgroup", self.id()))
+    }
+}
+
+/// The group's directories, as the pod init joins, shows and removes them.
+fn directories(group: &cgroup::Group, membership: &cgroup::Membership) -> io::Result<Vec<CgroupDirectory>> {
+    let name = |directory: &Path| {
+        let depth = group.relative_path().components().count();
+        let mount = directory.ancestors().nth(depth).and_then(Path::file_name);
+        mount
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let mut directories = Vec::new();
+    for procs in &membership.v1 {
+        let path = procs.parent().unwrap_or(procs).to_owned();
+        directories.push(CgroupDirectory {
+            controllers: name(&path),
+            unified: false,
+            path,
+        });
+    }
+    if let Some(v2) = &membership.v2 {
+        let path = fs_err::read_link(format!("/proc/self/fd/{}", v2.as_raw_fd()))?;
+        let controllers = if directories.is_empty() {
+            String::new()
+        } else {
+            name(&path)
+        };
+        directories.push(CgroupDirectory {
+            controllers,
+            unified: true,
+            path,
+        });
+    }
+    Ok(directories)
+}
+
+fn make_parent(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), fs_err::create_dir_all)
+}
+
+/// Mounts that go both ways are copied here, in the host's own mount namespace: the pod init's only follows it.
+fn take_shared(mut mounts: Vec<Mount>, id: &str) -> Result<(Vec<Mount>, Vec<OwnedFd>), Error> {
+    let mut passed = Vec::new();
+    let shared =
+        |mount: &&mut Mount| mount.kind == MountKind::Bind && mount.propagation == Propagation::Bidirectional;
+    for mount in mounts.iter_mut().filter(shared) {
+        if !mount.sub_path.is_empty() {
+            return Err(Error::Refused(format!(
+                "a part of a volume cannot be shared both ways: {}",
+                mount.target
+            )));
+        }
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let copy = open_tree(CWD, &mount.source, flags);
+        passed.push(copy.map_err(step("copy a mount for a container", id))?);
+        mount.kind = MountKind::Passed;
+    }
+    Ok((mounts, passed))
+}

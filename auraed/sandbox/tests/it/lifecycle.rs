@@ -1,0 +1,251 @@
+//! Daemons that come and go, pods that run out of memory, and what is left.
+
+use std::collections::HashSet;
+
+use auraed_sandbox::cgroup::Limits;
+use auraed_sandbox::{Error, RunState, Sandbox, SandboxEvent, SandboxSpec, StartError, remove_leftovers};
+
+use crate::support::{Fixture, PATIENCE, code, event, exit_of};
+
+#[tokio::test]
+async fn a_pod_outlives_its_daemon_and_is_adopted_with_all_that_happened() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let gate = fixture.path("gate");
+    let fifo = std::process::Command::new("mkfifo").arg(&gate).status().unwrap();
+    assert!(fifo.success());
+    let mut ending = fixture.script("ending", "cat /gate > /dev/null; echo last words; exit 5");
+    ending.mounts.push(auraed_sandbox::Mount {
+        source: gate.clone(),
+        target: "/gate".to_owned(),
+        ..auraed_sandbox::Mount::default()
+    });
+    sandbox.start_container(ending).await.unwrap();
+    sandbox
+        .start_container(fixture.script("staying", "while :; do sleep 0.01; done"))
+        .await
+        .unwrap();
+    let init = sandbox.init_pid();
+    // The daemon dies: nobody listens any more. Then the container ends.
+    let exit_record = fixture.path("state/ending/0/exit.json");
+    drop((sandbox, events));
+    tokio::task::spawn_blocking(move || drop(fs_err::OpenOptions::new().write(true).open(gate).unwrap()))
+        .await
+        .unwrap();
+    tokio::task::spawn_blocking(move || crate::support::wait_until(|| exit_record.exists()))
+        .await
+        .unwrap();
+    assert_eq!(fixture.output("ending", "stdout"), "last words\n");
+
+    let host = fixture.another_host();
+    let (sandbox, events_again, runs) = Sandbox::adopt(&host, &fixture.id())
+        .await
+        .unwrap()
+        .expect("it still runs");
+    events = events_again;
+    assert_eq!(sandbox.init_pid(), init);
+    let states: Vec<_> = runs.iter().map(|run| (run.name.as_str(), &run.state)).collect();
+    assert!(
+        matches!(
+            states[..],
+            [
+                ("ending", RunState::Exited { exit_code: 5, .. }),
+                ("staying", RunState::Running { .. })
+            ]
+        ),
+        "{states:?}"
+    );
+    // It goes on as before.
+    sandbox
+        .start_container(fixture.script("new", "exit 6"))
+        .await
+        .unwrap();
+    assert_eq!(code(&exit_of(&mut events, "new").await.state), (6, 0));
+    sandbox.kill("staying").await.unwrap();
+    assert_eq!(code(&exit_of(&mut events, "staying").await.state), (137, 9));
+    fixture.finish(sandbox).await;
+    assert!(Sandbox::adopt(&host, &fixture.id()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn two_daemons_see_the_same() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let (other, mut other_events, _) = Sandbox::adopt(&fixture.host, &fixture.id())
+        .await
+        .unwrap()
+        .unwrap();
+    other
+        .start_container(fixture.script("main", "exit 1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        exit_of(&mut events, "main").await,
+        exit_of(&mut other_events, "main").await
+    );
+    drop((other, other_events));
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_init_is_the_end_of_the_pod() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    sandbox
+        .start_container(fixture.script("main", "sleep 1000"))
+        .await
+        .unwrap();
+    let processes = sandbox.cgroup().unwrap().processes().unwrap();
+    assert_eq!(processes.len(), 2);
+    let init = rustix::process::Pid::from_raw(sandbox.init_pid().cast_signed()).unwrap();
+    rustix::process::kill_process(init, rustix::process::Signal::KILL).unwrap();
+    let ended = async { while events.next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ended)
+        .await
+        .expect("the end of the init was not told");
+    for pid in processes {
+        assert!(
+            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            "{pid} runs on"
+        );
+    }
+    assert!(matches!(sandbox.signal("main", 15).await, Err(Error::Gone)));
+    let start = sandbox.start_container(fixture.script("other", "true")).await;
+    assert!(matches!(start, Err(StartError::Sandbox(Error::Gone))));
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn out_of_memory_is_told() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let mut spec = fixture.script("main", "tail -c 200000000 /dev/zero > /dev/null");
+    spec.cgroup = Limits {
+        memory_bytes: Some(32 << 20),
+        ..Limits::default()
+    };
+    spec.args = ["tail", "-c", "200000000", "/dev/zero"].map(str::to_owned).into();
+    sandbox.start_container(spec).await.unwrap();
+    let run = exit_of(&mut events, "main").await;
+    assert!(
+        matches!(
+            run.state,
+            RunState::Exited {
+                exit_code: 137,
+                signal: 9,
+                oom_killed: true,
+                ..
+            }
+        ),
+        "{run:?}"
+    );
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn destroying_records_what_ran_and_leaves_nothing() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let script = "echo started; sleep 1000 & sleep 1000 & trap '' TERM; wait";
+    for name in ["one", "two"] {
+        sandbox
+            .start_container(fixture.script(name, script))
+            .await
+            .unwrap();
+    }
+    crate::support::wait_until(|| sandbox.cgroup().unwrap().processes().unwrap().len() == 7);
+    fixture.finish(sandbox).await;
+    for name in ["one", "two"] {
+        let record = auraed_sandbox::read_exit_record(&fixture.path("state").join(name).join("0/exit.json"));
+        assert_eq!(code(&record.unwrap().unwrap().state), (137, 9));
+        assert_eq!(fixture.output(name, "stdout"), "started\n");
+    }
+    let mut exits = 0;
+    while let Some(event) = events.next().await {
+        exits += i32::from(matches!(event, SandboxEvent::Exited(_)));
+    }
+    assert_eq!(exits, 2);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_cannot_be_made_leaves_nothing() {
+    let fixture = Fixture::new();
+    for (name, value) in [
+        ("net.ipv4.no_such_thing", "1"),
+        ("kernel.panic", "1"),
+        ("net.ipv4.ip_forward", "x"),
+    ] {
+        let sysctls = vec![(name.to_owned(), value.to_owned())];
+        let error = Sandbox::create(
+            &fixture.host,
+            SandboxSpec {
+                sysctls,
+                ..fixture.pod()
+            },
+        )
+        .await
+        .unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{error}");
+    }
+    let error = Sandbox::create(
+        &fixture.host,
+        SandboxSpec {
+            hostname: "x".repeat(65),
+            ..fixture.pod()
+        },
+    )
+    .await;
+    assert!(matches!(error, Err(Error::Refused(_))), "{error:?}");
+    assert!(fixture.host.cgroups().pods().is_empty());
+    assert_eq!(fs_err::read_dir(fixture.path("run/pods")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn leftovers_are_removed_and_running_pods_are_named() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    sandbox
+        .start_container(fixture.script("main", "sleep 1000"))
+        .await
+        .unwrap();
+    let found = remove_leftovers(&fixture.host, &HashSet::new()).await.unwrap();
+    assert_eq!((found.removed, found.running), (vec![], vec![fixture.id()]));
+    let known = HashSet::from([fixture.id()]);
+    let found = remove_leftovers(&fixture.host, &known).await.unwrap();
+    assert!(found.removed.is_empty() && found.running.is_empty());
+
+    let init = rustix::process::Pid::from_raw(sandbox.init_pid().cast_signed()).unwrap();
+    rustix::process::kill_process(init, rustix::process::Signal::KILL).unwrap();
+    while events.next().await.is_some() {}
+    drop((sandbox, events));
+    let found = remove_leftovers(&fixture.host, &HashSet::new()).await.unwrap();
+    assert_eq!((found.removed, found.running), (vec![fixture.id()], vec![]));
+    assert!(fixture.host.cgroups().pods().is_empty());
+    assert!(!fixture.host.pod_directory(&fixture.id()).exists());
+}
+
+#[tokio::test]
+async fn a_pod_with_a_long_path_is_reached_all_the_same() {
+    let fixture = Fixture::new();
+    let mut pod = fixture.pod();
+    pod.id = format!("{}-{}", fixture.id(), "x".repeat(40));
+    let (id, run_dir) = (pod.id.clone(), fixture.path("run"));
+    assert!(run_dir.join("pods").join(&id).join("init.sock").as_os_str().len() > 80);
+    let (sandbox, events) = Sandbox::create(&fixture.host, pod).await.unwrap();
+    drop((sandbox, events));
+    let (sandbox, ..) = Sandbox::adopt(&fixture.host, &id).await.unwrap().unwrap();
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn events_come_in_order() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    sandbox
+        .start_container(fixture.script("main", "true"))
+        .await
+        .unwrap();
+    assert!(matches!(event(&mut events).await, SandboxEvent::Started(run) if run.name == "main"));
+    assert!(matches!(event(&mut events).await, SandboxEvent::Exited(run) if run.name == "main"));
+    fixture.finish(sandbox).await;
+}
