@@ -16,60 +16,28 @@
 //! maps. A pod's network namespace is held by the pod's processes and never pinned by a mount, so that its end takes
 //! the interfaces with it. What the kernel cannot do (no nat) is a [`Warning`], not a failure.
 
-use std::fmt;
+mod config;
+mod link;
+mod netns;
+mod nft;
+mod reconcile;
+mod sys;
+
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
-use std::str::FromStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 
+use fs_err as fs;
 use thiserror::Error;
+
+pub use config::{Ipv4Subnet, NetworkConfig, PortMapping, Protocol};
+
+use nft::{Entry, Table};
 
 /// The interface's name inside the pod.
 pub const POD_INTERFACE: &str = "eth0";
-
-/// What one pod network is made of. Several daemons beside each other differ in all of it, or in their namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkConfig {
-    /// Name of the bridge, 1 to 15 bytes.
-    pub bridge: String,
-    /// The pods' addresses; the first one is the gateway, the bridge's own.
-    pub subnet: Ipv4Subnet,
-    /// Name of the nftables table of family `ip`.
-    pub table: String,
-    /// MTU of bridge and pod interfaces in bytes; the kernel's default (1500) if absent.
-    pub mtu: Option<u32>,
-}
-
-/// An IPv4 subnet in CIDR form with room for a gateway and at least one pod (prefix 8 to 30).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv4Subnet {
-    address: Ipv4Addr,
-    prefix: u8,
-}
-
-/// Transport protocol of a host port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-/// One port of the node that leads into a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortMapping {
-    /// Transport protocol.
-    pub protocol: Protocol,
-    /// The node's address that is taken; every local address if absent or 0.0.0.0.
-    pub host_address: Option<Ipv4Addr>,
-    /// Port on the node, not 0.
-    pub host_port: u16,
-    /// Port in the pod, not 0.
-    pub container_port: u16,
-}
 
 /// A pod that should be attached, for [`Network::reconcile`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,15 +147,69 @@ pub enum NetworkError {
 #[derive(Debug)]
 pub struct Network {
     config: NetworkConfig,
+    links: rtnetlink::Handle,
+    bridge: u32,
+    /// None: the kernel has no nat.
+    table: Option<Arc<Table>>,
 }
 
 impl Network {
     /// Sets up the bridge with its gateway address, forwarding, and the nftables table; adopts what is there already.
     ///
+    /// All of it, now and later, is in the network namespace of the calling thread. Must be called within a tokio
+    /// runtime, whose tasks then carry the netlink connection.
+    ///
     /// # Errors
     /// [`NetworkError::Config`] for an unusable configuration, else the step that failed.
     pub async fn start(config: NetworkConfig) -> Result<(Network, Vec<Warning>), NetworkError> {
-        Ok((Network { config }, Vec::new()))
+        config.check()?;
+        let mut warnings = Vec::new();
+        let (connection, links, _) = rtnetlink::new_connection().map_err(|source| NetworkError::Link {
+            action: "open a netlink socket".to_owned(),
+            source,
+        })?;
+        tokio::spawn(connection);
+        let opened = Table::open(&config.table);
+        let bridge = link::ensure_bridge(&links, &config).await?;
+        warnings.extend(
+            sysctls(&config.bridge)
+                .into_iter()
+                .filter_map(|(path, value, effect)| {
+                    set_sysctl(&path, value)
+                        .err()
+                        .map(|source| Warning::Sysctl { path, effect, source })
+                }),
+        );
+        let installed = match opened {
+            Ok(table) => {
+                let (bridge, subnet) = (config.bridge.clone(), config.subnet);
+                in_table(&Arc::new(table), move |table| {
+                    table.install(&bridge, subnet).map(|()| table)
+                })
+                .await
+            }
+            Err(source) => Err(nft_error(nft::Refused {
+                step: "open a socket",
+                source,
+            })),
+        };
+        let table = match installed {
+            Ok(table) => Some(table),
+            Err(NetworkError::Nft { source, .. }) if is_unsupported(&source) => {
+                warnings.push(Warning::NoNat(source));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok((
+            Network {
+                config,
+                links,
+                bridge,
+                table,
+            },
+            warnings,
+        ))
     }
 
     /// The bridge's own address: the pods' default route.
@@ -210,13 +232,27 @@ impl Network {
         address: Ipv4Addr,
         ports: &[PortMapping],
     ) -> Result<Attachment, NetworkError> {
-        let _ = (id, address, ports);
-        Err(NetworkError::NoNat)
+        let (attached, served) =
+            tokio::join!(self.attach_interface(id, address), self.serve(id, address, ports));
+        match (attached, served) {
+            (Ok(attachment), Ok(())) => Ok(attachment),
+            // The namespace goes with its descriptor, and takes the interfaces along.
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), served) => {
+                if served.is_ok()
+                    && let Err(left) = self.detach(id, address, ports).await
+                {
+                    tracing::warn!(pod = id, error = %left, "host ports of a pod that was not attached stay behind");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Stops serving the pod's host ports. Its interfaces go with its namespace, off this path.
     ///
-    /// Succeeds for a pod that is not attached.
+    /// Succeeds for a pod that is not attached. `ports` only says whether there is anything to look for: every host
+    /// port that leads to `address` is taken out, and no other.
     ///
     /// # Errors
     /// The nftables transaction that failed.
@@ -226,17 +262,41 @@ impl Network {
         address: Ipv4Addr,
         ports: &[PortMapping],
     ) -> Result<(), NetworkError> {
-        let _ = (id, address, ports);
-        Ok(())
+        let Some(table) = self.table.as_ref().filter(|_| !ports.is_empty()) else {
+            return Ok(());
+        };
+        tracing::debug!(pod = id, %address, "host ports are taken out");
+        in_table(table, move |table| {
+            let mut entries = list(&table)?;
+            entries.retain(|entry| entry.address == address);
+            table.change(&entries, &[])
+        })
+        .await
     }
 
     /// Makes interfaces and host ports agree with the pods that live: stale ones are deleted, lost host ports restored.
     ///
+    /// A pod that is being attached meanwhile must be among `live`.
+    ///
     /// # Errors
     /// The first step that failed; a later call goes on from there.
     pub async fn reconcile(&self, live: &[Live]) -> Result<Reconciled, NetworkError> {
-        let _ = live;
-        Ok(Reconciled::default())
+        let mut reconciled = Reconciled::default();
+        if let Some(table) = &self.table {
+            let live = live.to_vec();
+            (reconciled.removed_ports, reconciled.added_ports) = in_table(table, move |table| {
+                let present = list(&table)?;
+                let change = reconcile::ports(&present, &live);
+                table.change(&change.remove, &change.add)?;
+                Ok((change.remove.len(), change.add.len()))
+            })
+            .await?;
+        }
+        for name in reconcile::stale_interfaces(self.interfaces().await?, live) {
+            self.remove_interface(&name).await?;
+            reconciled.removed_interfaces.push(name);
+        }
+        Ok(reconciled)
     }
 
     /// Takes down table, bridge and every pod interface on it.
@@ -244,89 +304,202 @@ impl Network {
     /// # Errors
     /// The first step that failed.
     pub async fn remove(self) -> Result<(), NetworkError> {
-        Ok(())
-    }
-}
-
-impl Ipv4Subnet {
-    /// The subnet that holds `address`.
-    ///
-    /// # Errors
-    /// A prefix outside 8 to 30.
-    pub fn new(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Subnet, NetworkError> {
-        if !(8..=30).contains(&prefix) {
-            return Err(NetworkError::Config {
-                field: "subnet",
-                value: format!("{address}/{prefix}"),
-                reason: "the prefix must be between 8 and 30",
-            });
+        if let Some(table) = &self.table {
+            in_table(table, |table| table.remove()).await?;
         }
-        let mask = u32::MAX << (32 - u32::from(prefix));
-        Ok(Ipv4Subnet {
-            address: Ipv4Addr::from(u32::from(address) & mask),
-            prefix,
+        for name in self.interfaces().await? {
+            self.remove_interface(&name).await?;
+        }
+        self.remove_interface(&self.config.bridge).await
+    }
+
+    async fn attach_interface(&self, id: &str, address: Ipv4Addr) -> Result<Attachment, NetworkError> {
+        let made = netns::create().await;
+        let namespace = made.map_err(|source| NetworkError::Namespace {
+            action: "make",
+            source,
+        })?;
+        let name = interface_name(id);
+        let connected = self.connect(&namespace, &name, id, address).await;
+        let netns = namespace.close().await;
+        connected.map(|()| Attachment {
+            netns,
+            interface: name,
         })
     }
 
-    /// The network's address (all host bits zero).
-    pub fn address(&self) -> Ipv4Addr {
-        self.address
-    }
-
-    /// Length of the network part in bits.
-    pub fn prefix(&self) -> u8 {
-        self.prefix
-    }
-
-    /// The first host address.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) + 1)
-    }
-
-    /// Whether `address` is in the subnet.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        u32::from(address) & self.mask() == u32::from(self.address)
-    }
-
-    fn mask(&self) -> u32 {
-        u32::MAX << (32 - u32::from(self.prefix))
-    }
-}
-
-impl FromStr for Ipv4Subnet {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Ipv4Subnet, NetworkError> {
-        let invalid = |reason| NetworkError::Config {
-            field: "subnet",
-            value: text.to_owned(),
-            reason,
-        };
-        let (address, prefix) = text
-            .split_once('/')
-            .ok_or_else(|| invalid("write it as ADDRESS/PREFIX"))?;
-        let address = address.parse().map_err(|_| invalid("not an IPv4 address"))?;
-        Ipv4Subnet::new(
+    async fn connect(
+        &self,
+        namespace: &netns::Namespace,
+        name: &str,
+        id: &str,
+        address: Ipv4Addr,
+    ) -> Result<(), NetworkError> {
+        let netns = namespace.descriptor.as_fd();
+        let pair = link::Pair {
+            name,
+            bridge: self.bridge,
+            mtu: self.config.mtu,
+            netns,
             address,
-            prefix
-                .parse()
-                .map_err(|_| invalid("the prefix is not a number"))?,
-        )
+        };
+        let failed = |what: &str| {
+            let action = format!("{what} interface {name}");
+            move |source| NetworkError::Link { action, source }
+        };
+        match link::add_pair(&self.links, &pair).await {
+            // The pod's earlier namespace is still there, or is on its way out.
+            Err(error)
+                if error.raw_os_error() == Some(libc::EEXIST) && self.is_interface_of(name, id).await? =>
+            {
+                self.remove_interface(name).await?;
+                link::add_pair(&self.links, &pair).await
+            }
+            result => result,
+        }
+        .map_err(failed("make"))?;
+        let (configured, finished) = tokio::join!(
+            link::configure_pod(&namespace.links, address, self.config.subnet),
+            link::finish_pair(&self.links, name, id),
+        );
+        configured.and(finished.map_err(failed("set up")))
     }
-}
 
-impl fmt::Display for Ipv4Subnet {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.address, self.prefix)
+    async fn serve(&self, id: &str, address: Ipv4Addr, ports: &[PortMapping]) -> Result<(), NetworkError> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let table = self.table.as_ref().ok_or(NetworkError::NoNat)?;
+        let (id, entries) = (
+            id.to_owned(),
+            ports
+                .iter()
+                .map(|port| Entry::new(address, port))
+                .collect::<Vec<_>>(),
+        );
+        let served = in_table(table, move |table| {
+            let add: Vec<_> = entries.into_iter().map(|entry| (id.as_str(), entry)).collect();
+            table.change(&[], &add)
+        });
+        match served.await {
+            Err(NetworkError::Nft { source, .. })
+                if matches!(source.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) =>
+            {
+                let ports: Vec<_> = ports.iter().map(PortMapping::to_string).collect();
+                Err(NetworkError::PortTaken {
+                    port: ports.join(", "),
+                })
+            }
+            served => served,
+        }
     }
-}
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
+    async fn interfaces(&self) -> Result<Vec<String>, NetworkError> {
+        let listed = link::pairs_on(&self.links, self.bridge).await;
+        listed.map_err(|source| NetworkError::Link {
+            action: "list interfaces".to_owned(),
+            source,
         })
     }
+
+    async fn is_interface_of(&self, name: &str, id: &str) -> Result<bool, NetworkError> {
+        let alias = link::alias_of(&self.links, name).await;
+        let alias = alias.map_err(|source| NetworkError::Link {
+            action: format!("look for interface {name}"),
+            source,
+        })?;
+        // Gone meanwhile is as good as ours.
+        Ok(alias.is_none_or(|alias| alias == link::shortened(id)))
+    }
+
+    async fn remove_interface(&self, name: &str) -> Result<(), NetworkError> {
+        let removed = link::remove(&self.links, name).await;
+        removed.map_err(|source| NetworkError::Link {
+            action: format!("delete interface {name}"),
+            source,
+        })
+    }
+}
+
+/// Name of the interface on the bridge that is pod `id`'s: `v` and 48 bits of the id's FNV-1a hash.
+fn interface_name(id: &str) -> String {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let hash = id
+        .bytes()
+        .fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("v{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
+}
+
+/// Files under /proc/sys, their values, and what does not work without each.
+fn sysctls(bridge: &str) -> [(String, &'static str, &'static str); 3] {
+    [
+        (
+            "/proc/sys/net/ipv4/ip_forward".to_owned(),
+            "1",
+            "pods reach nothing beyond the node",
+        ),
+        (
+            format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"),
+            "1",
+            "host ports are not served on the node's 127.0.0.1",
+        ),
+        // Else a pod could make itself the node's IPv6 router.
+        (
+            format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"),
+            "0",
+            "pods may send the node IPv6 routes",
+        ),
+    ]
+}
+
+// What is as wanted is not written: in a container these files are often read-only.
+fn set_sysctl(path: &str, value: &str) -> io::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(present) if present.trim() == value => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.contains("/ipv6/") => Ok(()),
+        _ => fs::write(Path::new(path), value),
+    }
+}
+
+/// Runs a transaction on a thread that may wait: another program's may be under way.
+async fn in_table<T: Send + 'static>(
+    table: &Arc<Table>,
+    work: impl FnOnce(Arc<Table>) -> Result<T, nft::Refused> + Send + 'static,
+) -> Result<T, NetworkError> {
+    let table = Arc::clone(table);
+    let done = tokio::task::spawn_blocking(move || work(table)).await;
+    let done = done.unwrap_or_else(|error| {
+        Err(nft::Refused {
+            step: "run",
+            source: io::Error::other(error),
+        })
+    });
+    done.map_err(nft_error)
+}
+
+fn list(table: &Table) -> Result<Vec<Entry>, nft::Refused> {
+    table.entries().map_err(|source| nft::Refused {
+        step: "list host ports",
+        source,
+    })
+}
+
+fn nft_error(refused: nft::Refused) -> NetworkError {
+    NetworkError::Nft {
+        action: refused.step.to_owned(),
+        source: refused.source,
+    }
+}
+
+// No nftables, none for IPv4, or no chain or expression of a kind that we need.
+fn is_unsupported(error: &io::Error) -> bool {
+    let codes = [
+        libc::EPROTONOSUPPORT,
+        libc::EOPNOTSUPP,
+        libc::EAFNOSUPPORT,
+        libc::ENOENT,
+        libc::EINVAL,
+    ];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }

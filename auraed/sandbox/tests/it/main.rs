@@ -5,6 +5,7 @@ mod container;
 mod exec;
 mod lifecycle;
 mod logs;
+mod network;
 mod paths;
 mod security;
 mod support;
