@@ -82,12 +82,12 @@ pub(crate) fn resolv_conf(dns: &Dns, node: &str) -> String {
 
 /// The words after a keyword; of several lines with `search` the last counts, as for a resolver.
 fn words(text: &str, keyword: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| {
+    let mut lines = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(keyword)).then(|| words.map(str::to_owned).collect::<Vec<_>>())
     });
     if keyword == "search" {
-        lines.last().unwrap_or_default()
+        lines.next_back().unwrap_or_default()
     } else {
         lines.flatten().collect()
     }

@@ -156,9 +156,22 @@ async fn own_addresses(node: &Node, pod: &Pod) -> Vec<std::net::IpAddr> {
 /// Removes what pods left that nobody knows: started and never written, or forgotten and not quite gone.
 async fn remove_leftovers(node: &Node, known: &HashSet<String>) {
     match auraed_sandbox::remove_leftovers(&node.host, known).await {
-        Ok(removed) if removed.is_empty() => {}
-        Ok(removed) => tracing::warn!(pods = ?removed, "removed what pods left that nobody knows"),
-        Err(error) => tracing::error!(error = chain(&error), "cannot remove what unknown pods left"),
+        Ok(found) => {
+            if !found.removed.is_empty() {
+                tracing::warn!(pods = ?found.removed, "removed what pods left that nobody knows");
+            }
+            for id in found.running {
+                tracing::warn!(pod = id, "ending a pod that nobody knows");
+                if let Err(error) = end_unknown(node, &id).await {
+                    tracing::error!(
+                        pod = id,
+                        error = chain(&error),
+                        "cannot end a pod that nobody knows"
+                    );
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot look for what unknown pods left"),
     }
     let (directories, known) = (node.directories.clone(), known.clone());
     let swept = tokio::task::spawn_blocking(move || {
@@ -169,6 +182,13 @@ async fn remove_leftovers(node: &Node, known: &HashSet<String>) {
     });
     if let Ok(Err(error)) = swept.await {
         tracing::error!(%error, "cannot remove the files of unknown pods");
+    }
+}
+
+async fn end_unknown(node: &Node, id: &str) -> Result<(), auraed_sandbox::Error> {
+    match Sandbox::adopt(&node.host, id).await? {
+        Some((sandbox, _, _)) => sandbox.destroy().await,
+        None => Ok(()),
     }
 }
 

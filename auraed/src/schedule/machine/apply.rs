@@ -8,7 +8,7 @@ use auraed_types::status::Terminated;
 use super::input::{Exit, HookKind, ImageFacts, ImageFailure, Input, Pulled, StartFailure};
 use super::probes::Probes;
 use super::stop::Cause;
-use super::track::{FRESH, Fetch, Past, Run, Running, TROUBLE_DELAY, Track, Trouble};
+use super::track::{FRESH, Fetch, Past, Run, Running, TROUBLE_DELAY, Trouble};
 use super::{Action, End, Index, Machine, Role};
 use crate::schedule::backoff::{FIRST, Failures, LONGEST, Restarts};
 use crate::schedule::moment::{Moment, signed};
@@ -249,7 +249,6 @@ impl Machine {
             id,
             sandbox,
             since,
-            since_steady: now.steady,
             stop_signal,
             hooked: post_start,
             probes,
@@ -433,12 +432,5 @@ pub(super) fn terminated(exit: &Exit) -> Terminated {
         started_at: Some(exit.started_at),
         finished_at: Some(exit.finished_at),
         container_id: Some(exit.id.clone()),
-    }
-}
-
-impl Track {
-    #[cfg(test)]
-    pub(super) fn is_fetching(&self) -> bool {
-        matches!(self.image, Fetch::Fetching)
     }
 }

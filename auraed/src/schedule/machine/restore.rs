@@ -139,7 +139,7 @@ impl Machine {
                     ready,
                 } => {
                     let probes = probes(started, ready, self);
-                    let running = restored_run(&record, since, now, image.stop_signal, probes);
+                    let running = restored_run(&record, since, image.stop_signal, probes);
                     self.track_mut(index).run = Run::Running(Box::new(running));
                     None
                 }
@@ -148,7 +148,7 @@ impl Machine {
                 FoundState::Unknown if alive && record.sandbox == self.sandbox.attempt => continue,
                 FoundState::Unknown => {
                     let probes = Probes::default();
-                    let running = restored_run(&record, record.created_at, now, image.stop_signal, probes);
+                    let running = restored_run(&record, record.created_at, image.stop_signal, probes);
                     Some((now.steady, super::sandbox::unknown_end(&running, now)))
                 }
             };
@@ -204,20 +204,13 @@ impl Machine {
     }
 }
 
-fn restored_run(
-    record: &RunRecord,
-    since: Timestamp,
-    now: Moment,
-    stop_signal: i32,
-    probes: Probes,
-) -> Running {
+fn restored_run(record: &RunRecord, since: Timestamp, stop_signal: i32, probes: Probes) -> Running {
     let id: ContainerId = record.id.clone();
     Running {
         attempt: record.attempt,
         id,
         sandbox: record.sandbox,
         since,
-        since_steady: now.steady_of(since),
         stop_signal,
         hooked: false,
         probes,

@@ -58,7 +58,6 @@ pub(super) struct Running {
     /// Which sandbox it is in.
     pub(super) sandbox: u32,
     pub(super) since: Timestamp,
-    pub(super) since_steady: Steady,
     pub(super) stop_signal: i32,
     /// Its postStart hook, if any, goes on.
     pub(super) hooked: bool,

@@ -93,7 +93,7 @@ impl Chaos {
             return self.by_itself(choice, how);
         }
         let action = self.open.remove(choice % self.open.len());
-        let good = how % 4 != 0;
+        let good = !how.is_multiple_of(4);
         match action {
             Action::PrepareVolumes if good => self.give(Input::VolumesReady),
             Action::PrepareVolumes => {
