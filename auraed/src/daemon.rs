@@ -84,7 +84,9 @@ async fn serve(config: &Config, foundation: &Foundation, mut signals: Signals) -
         Some(result) => outcome(result),
         None => {
             tracing::info!("stopping; pods run on");
-            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            health
+                .set_service_status("", tonic_health::ServingStatus::NotServing)
+                .await;
             drain(serving, &mut signals).await
         }
     };
@@ -101,7 +103,11 @@ fn services(
     let node = Node {
         root: Path::new("/").to_owned(),
         cgroup_version: cgroup_version(foundation.host.cgroup_version()).to_owned(),
-        pod_subnet: foundation.network.as_ref().map(|network| network.subnet().to_string()).unwrap_or_default(),
+        pod_subnet: foundation
+            .network
+            .as_ref()
+            .map(|network| network.subnet().to_string())
+            .unwrap_or_default(),
         problems: Vec::new(),
         state_directory: config.state_dir.clone(),
         log_directory: config.log_dir.clone(),
@@ -148,7 +154,11 @@ async fn load_identity(config: &Config) -> Result<Arc<Identity>, DaemonError> {
 }
 
 async fn renew(identity: Arc<Identity>, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(RENEWAL)).await.is_some() {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(RENEWAL))
+        .await
+        .is_some()
+    {
         let identity = Arc::clone(&identity);
         match tokio::task::spawn_blocking(move || identity.renew()).await {
             Ok(Ok(true)) => tracing::info!("the daemon's certificate was renewed"),
@@ -177,7 +187,10 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, DaemonError> {
         let listen = |kind| signal(kind).map_err(DaemonError::Signals);
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

@@ -46,7 +46,10 @@ impl Descriptor {
 }
 
 /// Has the runtime wait for a descriptor. Must be called inside it.
-#[expect(deprecated, reason = "its successor is unsafe, for types whose descriptor may change; an OwnedFd's cannot")]
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for types whose descriptor may change; an OwnedFd's cannot"
+)]
 pub(crate) fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
 }

@@ -108,6 +108,12 @@ impl Client {
         ObserveServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// The channel itself, for services that this crate has no method for.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// gRPC health of the daemon.
     #[must_use]
     pub fn health(&self) -> HealthClient<Channel> {

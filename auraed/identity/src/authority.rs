@@ -107,8 +107,18 @@ fn create(directory: &Path, domain: &TrustDomain) -> Result<String, IdentityErro
     };
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(make)?;
     let mut params = CertificateParams::default();
+    // The name differs between authorities, so that a stranger's certificate is one of an unknown issuer.
+    let mark: String = params
+        .key_identifier(&key)
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, format!("Aurae node authority, {domain}"));
+    name.push(
+        DnType::CommonName,
+        format!("Aurae node authority {mark}, {domain}"),
+    );
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

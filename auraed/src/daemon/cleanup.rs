@@ -45,7 +45,11 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
     places::release_memory(config);
     remove_places(config, extent.everything, &mut failures);
     drop(locks);
-    if failures.is_empty() { Ok(()) } else { Err(DaemonError::Leftovers { failures }) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(DaemonError::Leftovers { failures })
+    }
 }
 
 /// Stops the pods that the engine knows, side by side.
@@ -68,7 +72,10 @@ async fn remove_pods(foundation: &Foundation, grace: Option<Duration>, failures:
 async fn remove_strays(config: &Config, foundation: &Foundation, failures: &mut Vec<String>) {
     let entries = fs_err::read_dir(places::pods(config)).map(|entries| entries.flatten().collect());
     let entries: Vec<_> = entries.unwrap_or_default();
-    for name in entries.iter().filter_map(|entry| entry.file_name().into_string().ok()) {
+    for name in entries
+        .iter()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
         match Sandbox::adopt(&foundation.host, &name).await {
             Ok(None) => {}
             Ok(Some((sandbox, _, _))) => {

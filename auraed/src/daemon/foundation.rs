@@ -54,7 +54,15 @@ impl Foundation {
             },
         })
         .await?;
-        Ok(Self { config: config.clone(), state, host, network, images, engine, locks })
+        Ok(Self {
+            config: config.clone(),
+            state,
+            host,
+            network,
+            images,
+            engine,
+            locks,
+        })
     }
 
     /// Ends everything but the pods.

@@ -14,7 +14,9 @@ pub(super) async fn open(config: &Config, state: &State) -> Result<Store, Daemon
         match serde_json::from_str::<Image>(&text) {
             Ok(image) => images.push(image),
             // Its layers go as nobody's; the next pull brings it back.
-            Err(error) => tracing::warn!(id, %error, "an image's record cannot be read: the image is forgotten"),
+            Err(error) => {
+                tracing::warn!(id, %error, "an image's record cannot be read: the image is forgotten")
+            }
         }
     }
     let registries = config.images.registries.iter().map(|registry| RegistryConfig {

@@ -34,23 +34,50 @@ impl Locks {
         let state = lock(&config.state_dir, "auraed.lock", "--state-dir").await?;
         let run = lock(&config.run_dir, PROCESS_FILE, "--run-dir").await?;
         let names = [
-            (format!("cgroup/{}", config.cgroup_root), "the cgroup root", &config.cgroup_root, "--cgroup-root"),
-            (format!("bridge/{}", config.network.bridge), "the bridge", &config.network.bridge, "--bridge"),
-            (format!("table/{}", config.network.table), "the nftables table", &config.network.table, "--table"),
+            (
+                format!("cgroup/{}", config.cgroup_root),
+                "the cgroup root",
+                &config.cgroup_root,
+                "--cgroup-root",
+            ),
+            (
+                format!("bridge/{}", config.network.bridge),
+                "the bridge",
+                &config.network.bridge,
+                "--bridge",
+            ),
+            (
+                format!("table/{}", config.network.table),
+                "the nftables table",
+                &config.network.table,
+                "--table",
+            ),
         ];
         let mut taken = Vec::new();
         for (name, kind, value, flag) in names {
             taken.push(claim(&name, format!("{kind} {value:?}"), flag).await?);
         }
-        Ok(Self { _files: [state, run], _names: taken })
+        Ok(Self {
+            _files: [state, run],
+            _names: taken,
+        })
     }
 }
 
 async fn lock(directory: &Path, name: &str, flag: &'static str) -> Result<File, DaemonError> {
     let path = directory.join(name);
     let what = directory.display().to_string();
-    let failed = |source| DaemonError::Lock { what: path.display().to_string(), source };
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+    let failed = |source| DaemonError::Lock {
+        what: path.display().to_string(),
+        source,
+    };
+    let options = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(&path);
     let mut file = options.map_err(failed)?;
     let (tries, pause) = PATIENCE;
     for left in (0..tries).rev() {
@@ -66,7 +93,11 @@ async fn lock(directory: &Path, name: &str, flag: &'static str) -> Result<File, 
             Err(error) => return Err(failed(error.into())),
         }
     }
-    Err(DaemonError::Taken { what, flag, process: None })
+    Err(DaemonError::Taken {
+        what,
+        flag,
+        process: None,
+    })
 }
 
 async fn claim(name: &str, what: String, flag: &'static str) -> Result<UnixDatagram, DaemonError> {
@@ -80,7 +111,11 @@ async fn claim(name: &str, what: String, flag: &'static str) -> Result<UnixDatag
             Err(source) => return Err(DaemonError::Lock { what, source }),
         }
     }
-    Err(DaemonError::Taken { what, flag, process: None })
+    Err(DaemonError::Taken {
+        what,
+        flag,
+        process: None,
+    })
 }
 
 fn write_process_id(file: &mut File) -> io::Result<()> {

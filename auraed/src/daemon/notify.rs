@@ -16,7 +16,9 @@ pub(super) fn stopping() {
 }
 
 fn send(state: &str) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     let name = name.as_bytes();
     let address = match name.strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),

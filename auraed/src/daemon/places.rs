@@ -24,7 +24,10 @@ pub(super) fn make(config: &Config) -> Result<(), DaemonError> {
 /// One that an earlier daemon mounted is used again.
 pub(super) fn ensure_memory(config: &Config) -> Result<(), DaemonError> {
     let path = pods(config);
-    let failed = |source| DaemonError::Memory { path: path.clone(), source };
+    let failed = |source| DaemonError::Memory {
+        path: path.clone(),
+        source,
+    };
     if is_memory(&path).map_err(failed)? {
         return Ok(());
     }
@@ -52,8 +55,16 @@ pub(super) fn pods(config: &Config) -> PathBuf {
 }
 
 fn directory(path: &Path, mode: u32, flag: &'static str) -> Result<(), DaemonError> {
-    let failed = |source| DaemonError::Directory { path: path.to_owned(), flag, source };
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
+    let failed = |source| DaemonError::Directory {
+        path: path.to_owned(),
+        flag,
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(failed)?;
     let found = std::fs::metadata(path).map_err(failed)?;
     if !found.is_dir() {
         return Err(failed(io::ErrorKind::NotADirectory.into()));
@@ -95,7 +106,11 @@ mod tests {
     fn a_state_directory_is_closed_to_others() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
-        DirBuilder::new().recursive(true).mode(0o755).create(&path).unwrap();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&path)
+            .unwrap();
         directory(&path, 0o700, "--state-dir").unwrap();
         assert_eq!(fs_err::metadata(&path).unwrap().mode() & 0o777, 0o700);
     }

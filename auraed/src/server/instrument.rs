@@ -125,7 +125,7 @@ impl Record {
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 tracing::$level!(
-                    %method, code = ?status.code(), error = status.message(), %client, ?uid, ?pid, milliseconds, $text
+                    %method, code = ?status.code(), error = status.message(), %client, uid = *uid, pid = *pid, milliseconds, $text
                 )
             };
         }

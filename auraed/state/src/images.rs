@@ -29,7 +29,10 @@ impl State {
         let id = id.to_owned();
         self.worker
             .run("remove an image", move |connection| {
-                Ok(connection.prepare_cached("delete from images where id = ?1")?.execute([&id])? > 0)
+                Ok(connection
+                    .prepare_cached("delete from images where id = ?1")?
+                    .execute([&id])?
+                    > 0)
             })
             .await
     }
