@@ -44,6 +44,23 @@ pub struct Node {
     pub allowed_unsafe_sysctls: Vec<String>,
 }
 
+impl Node {
+    /// A node without a cluster, from auraed's facts alone: all that it has is allocatable, and names are looked up where
+    /// the machine looks them up.
+    pub fn standalone(facts: &GetNodeResponse) -> Node {
+        let registration = Registration {
+            max_pods: 110,
+            ..Registration::default()
+        };
+        Node {
+            name: facts.hostname.to_lowercase(),
+            hostname: facts.hostname.clone(),
+            allocatable: resources::capacity(&registration, facts),
+            ..Node::default()
+        }
+    }
+}
+
 /// What this node tells the API server, from configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Registration {

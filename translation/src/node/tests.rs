@@ -182,3 +182,13 @@ fn a_lease_is_the_nodes_and_keeps_its_version() {
     assert_eq!(second.metadata.resource_version.as_deref(), Some("7"));
     assert_ne!(second.spec, stored.spec);
 }
+
+#[test]
+fn a_node_without_a_cluster_gives_all_that_it_has() {
+    let node = Node::standalone(&facts());
+    assert_eq!(
+        (node.name.as_str(), node.allocatable["cpu"].0.as_str()),
+        ("machine", "2")
+    );
+    assert_eq!(node.allocatable["memory"].0, "4Gi");
+}

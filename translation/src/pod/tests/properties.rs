@@ -110,6 +110,7 @@ volumeMounts: [{ name: data, mountPath: /data, subPathExpr: $(A) }]",
     .unwrap();
     let main = container.clone();
     container["name"] = "side".into();
+    container["ports"][0]["hostPort"] = 8081.into();
     container["restartPolicy"] = "Always".into();
     let mut spec: Map<String, Value> = serde_saphyr::from_str(
         "dnsPolicy: ClusterFirst
@@ -170,4 +171,6 @@ fn the_rich_pod_is_translated() {
     let translated = to_aurae(&pod, &objects, &node()).unwrap();
     assert_eq!(translated.init_containers.len(), 1);
     assert_eq!(translated.volumes.len(), 5);
+    // And auraed takes it.
+    auraed_types::pod::Pod::try_from(translated).unwrap();
 }
