@@ -93,7 +93,6 @@ async fn start(settings: Settings, parts: &mut Parts) -> Result<Option<Server>, 
         None => None,
     };
     let aurae = Aurae::new(settings.aurae_socket.clone(), settings.aurae_identity.clone());
-    greet(&aurae).await?;
     let directory = Directory::default();
     let server = match &cluster {
         Some(cluster) => {
@@ -105,6 +104,7 @@ async fn start(settings: Settings, parts: &mut Parts) -> Result<Option<Server>, 
     if let Some(address) = settings.healthz {
         parts.start("healthz", serve_healthz(address).await?);
     }
+    greet(&aurae).await?;
     let recorder = match &cluster {
         Some(cluster) => Recorder::start(cluster.clone(), &name),
         None => Recorder::nowhere(&name),

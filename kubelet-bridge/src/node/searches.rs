@@ -8,10 +8,9 @@ pub(super) fn own() -> Vec<String> {
 }
 
 fn parse(text: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("search"));
+    let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix("search"));
     let last = lines
-        .filter(|rest| rest.starts_with([' ', '\t']))
-        .next_back()
+        .rfind(|rest| rest.starts_with([' ', '\t']))
         .unwrap_or_default();
     // A dot alone is systemd-resolved's word for none.
     last.split_whitespace()

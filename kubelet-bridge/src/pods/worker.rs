@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use translation::Problem;
+use translation::{Kind, Problem};
 
 use super::decide::{self, Run, Write};
 use super::run::{self, Subject};
@@ -279,7 +279,9 @@ impl Worker {
                 self.state.stale |=
                     self.state.is_applied() || matches!(self.state.stands, Stands::Waiting(_));
                 self.run.failed(None);
-                if !error.is_away() {
+                // A pod that is on its way out takes its objects along.
+                let leaving = self.state.gone || self.state.is_deleting();
+                if !error.is_away() && !leaving {
                     tracing::warn!(pod = %name(pod), "trying again: {}", chain::sources(&error));
                     self.context
                         .recorder
@@ -292,10 +294,15 @@ impl Worker {
     /// Something stands against the pod: forever, or until an object appears.
     fn stands(&mut self, subject: &Subject, problems: Vec<Problem>) {
         let pod = &subject.pod;
+        let recorder = &self.context.recorder;
         for problem in &problems {
-            self.context
-                .recorder
-                .pod(pod, true, problem.event(), &problem.message);
+            match &problem.kind {
+                Kind::Config { container } => {
+                    let message = format!("Error: {}", problem.message);
+                    recorder.container(pod, container, problem.event(), &message);
+                }
+                _ => recorder.pod(pod, true, problem.event(), &problem.message),
+            }
         }
         if !problems.iter().any(Problem::is_final) {
             self.state.stands = Stands::Waiting(problems);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -72,16 +72,31 @@ impl Recorder {
     }
 
     /// Queues an event about a pod as a whole.
-    pub fn pod(&self, pod: &k8s_openapi::api::core::v1::Pod, warning: bool, reason: &str, message: &str) {
+    pub fn pod(&self, pod: &Pod, warning: bool, reason: &str, message: &str) {
+        self.record(event(reference(pod), &self.node, warning, reason, message));
+    }
+
+    /// Queues a warning about a container.
+    pub fn container(&self, pod: &Pod, container: &str, reason: &str, message: &str) {
+        let init = pod.spec.iter().filter_map(|spec| spec.init_containers.as_ref());
+        let is_init = init.flatten().any(|candidate| candidate.name == container);
+        let list = if is_init { "initContainers" } else { "containers" };
         let about = ObjectReference {
-            kind: Some("Pod".into()),
-            api_version: Some("v1".into()),
-            namespace: pod.metadata.namespace.clone(),
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-            ..ObjectReference::default()
+            field_path: Some(format!("spec.{list}{{{container}}}")),
+            ..reference(pod)
         };
-        self.record(event(about, &self.node, warning, reason, message));
+        self.record(event(about, &self.node, true, reason, message));
+    }
+}
+
+fn reference(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Pod".into()),
+        api_version: Some("v1".into()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..ObjectReference::default()
     }
 }
 
