@@ -52,7 +52,7 @@ impl<'a> Scope<'a> {
         namespace(self.pod)
     }
 
-    /// What a container's memory or processor is at most when it has no limit of its own.
+    /// The pod has no network of its own.
     pub(crate) fn host_network(&self) -> bool {
         self.spec.host_network.unwrap_or(false)
     }
