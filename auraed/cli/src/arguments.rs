@@ -1,25 +1,14 @@
-//! What a person may type.
+//! What a person may type. The examples of each command's help are in [`examples`].
+
+mod examples;
 
 use crate::printer::Output;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
-const EXAMPLES: &str = "Examples:
-  aurae run -f hello.yaml              run a pod from a Kubernetes or an Aurae manifest
-  aurae plan -f hello.yaml             what this node would do with it, and what it refuses
-  aurae ps                             the pods of this node
-  aurae logs -f hello                  follow a pod's log
-  aurae exec -it hello -- sh           a shell in its first container
-  aurae why hello                      where its start spent its time
-  aurae ps -o json | jq                for programs
-
-A POD is given by its id, by NAMESPACE/NAME, or by its name where only one pod has it.
-
-Exit codes: 0 done, 1 it failed, 2 wrong usage; exec ends with the program's own.";
-
 /// Run and look after the pods of this node.
 #[derive(Debug, Parser)]
-#[command(name = "aurae", version, about, after_help = EXAMPLES, propagate_version = true)]
+#[command(name = "aurae", version, about, after_help = examples::ALL, propagate_version = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -49,34 +38,63 @@ pub(crate) enum Command {
     /// same file) and Aurae ones (apiVersion: aurae.dev/v0, kind: Pod, then the fields of aurae.schedule.v0.Pod in
     /// JSON's names). Several documents in one file are read in order. Waits until every container has started, unless
     /// told otherwise; what happens meanwhile goes to standard error.
+    #[command(after_help = examples::RUN)]
     Run(RunOptions),
-    /// Say what `run` would do and what this node refuses, and do nothing. Exits with 1 if anything is refused.
+    /// Say what `run` would do and what this node refuses, and do nothing.
+    ///
+    /// Prints the steps in order, or each field that stands against the pod with the reason. Exits with 1 if anything
+    /// is refused.
+    #[command(after_help = examples::PLAN)]
     Plan(FileOptions),
     /// List pods.
+    ///
+    /// STATUS is what a pod waits for, how it ended, or else its phase. READY counts its containers that are ready.
+    #[command(after_help = examples::PS)]
     Ps(PsOptions),
     /// Print a container's log.
+    ///
+    /// Standard output and standard error of the container, as it wrote them, in order.
+    #[command(after_help = examples::LOGS)]
     Logs(LogsOptions),
     /// Run a program in a container.
+    ///
+    /// Ends with the program's exit code, or with 128 and the number of the signal that ended it.
+    #[command(after_help = examples::EXEC)]
     Exec(ExecOptions),
-    /// Stop pods: signal, grace period, kill. They stay listed, with their logs, until `rm`.
+    /// Stop pods: signal, grace period, kill.
+    ///
+    /// Waits until they have ended and prints their names. They stay listed, with their logs, until `rm`.
+    #[command(after_help = examples::STOP)]
     Stop(StopOptions),
     /// Remove pods with their logs and files, stopping them first.
+    #[command(after_help = examples::RM)]
     Rm(StopOptions),
     /// List images (short for `image ls`).
     Images,
     /// Pull an image (short for `image pull`).
+    #[command(after_help = examples::PULL)]
     Pull(PullOptions),
     /// Images: list, pull, import, remove.
+    #[command(after_help = examples::IMAGE)]
     Image {
         #[command(subcommand)]
         command: ImageCommand,
     },
     /// Print what happened to pods.
+    ///
+    /// The daemon keeps a bounded history; with -f each further event is printed as it happens.
+    #[command(after_help = examples::EVENTS)]
     Events(EventsOptions),
     /// Show a pod's start as a line of steps with milliseconds.
+    ///
+    /// Times count from the moment when the pod was accepted; all bars are on one scale.
     Why(WhyOptions),
     /// Print this node's facts.
+    ///
+    /// And, where it is not ready, what keeps it from running pods.
     Node,
+    /// Print the versions of this program and of the daemon.
+    Version,
     /// Print a completion script.
     ///
     /// For bash: aurae completion bash > /etc/bash_completion.d/aurae
@@ -152,6 +170,7 @@ pub(crate) struct LogsOptions {
     /// Which container; else the pod's first.
     #[arg(short, long)]
     pub(crate) container: Option<String>,
+    /// The pod: its id, NAMESPACE/NAME, or its name where only one pod has it.
     pub(crate) pod: String,
 }
 
@@ -166,6 +185,7 @@ pub(crate) struct ExecOptions {
     /// Which container; else the pod's first.
     #[arg(short, long)]
     pub(crate) container: Option<String>,
+    /// The pod: its id, NAMESPACE/NAME, or its name where only one pod has it.
     pub(crate) pod: String,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -180,6 +200,7 @@ pub(crate) struct StopOptions {
     /// Every pod of this node.
     #[arg(long, conflicts_with = "pods")]
     pub(crate) all: bool,
+    /// The pods: ids, NAMESPACE/NAME, or names where only one pod has them.
     #[arg(required_unless_present = "all")]
     pub(crate) pods: Vec<String>,
 }
@@ -188,7 +209,7 @@ pub(crate) struct StopOptions {
 pub(crate) struct PullOptions {
     /// [registry/]repository[:tag][@digest]
     pub(crate) reference: String,
-    /// A user of the registry; the password is read from standard input.
+    /// A user of the registry; the password is asked for, or read from standard input where that is no terminal.
     #[arg(long, value_name = "NAME")]
     pub(crate) username: Option<String>,
 }
@@ -221,6 +242,7 @@ pub(crate) struct EventsOptions {
 
 #[derive(Args, Debug)]
 pub(crate) struct WhyOptions {
+    /// The pod: its id, NAMESPACE/NAME, or its name where only one pod has it.
     pub(crate) pod: String,
 }
 

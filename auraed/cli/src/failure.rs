@@ -11,6 +11,8 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     usage: bool,
+    /// Who reads the output has gone away, as with `| head`: there is nobody to tell, and nothing wrong.
+    unread: bool,
 }
 
 impl Failure {
@@ -20,6 +22,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             usage: false,
+            unread: false,
         }
     }
 
@@ -29,6 +32,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             usage: true,
+            unread: false,
         }
     }
 
@@ -40,6 +44,9 @@ impl Failure {
 
     /// Says it on standard error.
     pub(crate) fn report(&self) -> ExitCode {
+        if self.unread {
+            return ExitCode::SUCCESS;
+        }
         printer::note(&format!("error: {}", self.message));
         if let Some(hint) = &self.hint {
             printer::note(&format!("\nhint: {hint}"));
@@ -71,7 +78,10 @@ fn chain(error: &dyn Error) -> String {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::new(chain(&error))
+        Self {
+            unread: error.kind() == std::io::ErrorKind::BrokenPipe,
+            ..Self::new(chain(&error))
+        }
     }
 }
 

@@ -46,14 +46,7 @@ pub(crate) async fn logs(session: &Session, options: LogsOptions) -> Result<(), 
             append(&mut text, &line, options.timestamps && begins);
             begins = !line.partial;
         }
-        if let Err(error) = printer::bytes(&text) {
-            // The reader has seen enough, as with `| head`.
-            return if error.kind() == std::io::ErrorKind::BrokenPipe {
-                Ok(())
-            } else {
-                Err(error.into())
-            };
-        }
+        printer::bytes(&text)?;
     }
     Ok(())
 }

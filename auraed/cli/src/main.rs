@@ -22,6 +22,7 @@ mod rm;
 mod run;
 mod session;
 mod stop;
+mod version;
 mod why;
 
 use arguments::{Arguments, Command, ImageCommand};
@@ -68,6 +69,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Events(options) => events::events(&session, options).await?,
         Command::Why(options) => why::why(&session, options).await?,
         Command::Node => node::node(&session).await?,
+        Command::Version => version::version(&session).await?,
         Command::Completion { shell } => completion::completion(shell)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| clean(cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
@@ -46,7 +46,17 @@ pub(crate) fn json_line(value: &serde_json::Value) -> io::Result<()> {
 
 /// A line of data.
 pub(crate) fn line(text: &str) -> io::Result<()> {
-    bytes(format!("{text}\n").as_bytes())
+    bytes(format!("{}\n", clean(text)).as_bytes())
+}
+
+/// Text on one line, without what a terminal would act on: names and messages come from containers and registries.
+fn clean(text: &str) -> String {
+    let harmless = |character: char| match character {
+        '\n' | '\t' => ' ',
+        character if character.is_control() => char::REPLACEMENT_CHARACTER,
+        character => character,
+    };
+    text.trim_end().chars().map(harmless).collect()
 }
 
 /// Data as it is. A reader that went away (a closed pipe) is an error of kind `BrokenPipe`.
@@ -63,7 +73,21 @@ pub(crate) fn error_bytes(content: &[u8]) -> io::Result<()> {
     err.flush()
 }
 
-/// A line for people, on standard error; nothing is to be done where that is closed.
+/// Lines for people, on standard error; nothing is to be done where that is closed.
 pub(crate) fn note(text: &str) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    let mut err = io::stderr().lock();
+    for line in text.split('\n') {
+        // Indentation is the caller's, so only the end is trimmed.
+        drop(writeln!(err, "{}", clean(line)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_taken_out() {
+        assert_eq!(clean("a\u{1b}[2Jb\nc\td \n"), "a\u{fffd}[2Jb c d");
+    }
 }

@@ -41,8 +41,12 @@ pub(crate) async fn import(session: &Session, options: ImportOptions) -> Result<
     ));
     let answer = client.images().import_image(ReceiverStream::new(receiver)).await;
     bar.finish_and_clear();
+    // An archive that cannot be read on ends early for the daemon, whose complaint says less. Where the daemon has had
+    // enough before its end, standard input may never end.
+    if answer.is_ok() || sending.is_finished() {
+        sending.await.map_err(|error| Failure::new(error.to_string()))??;
+    }
     let answer = answer?;
-    sending.await.map_err(|error| Failure::new(error.to_string()))??;
     for image in answer.into_inner().images {
         if session.json() {
             printer::json_line(&message::to_json(IMAGE, &image)?)?;

@@ -9,8 +9,12 @@ use crate::session::Session;
 use auraed_api::runtime::v0::pull_image_response::Event;
 use auraed_api::runtime::v0::{LayerProgress, LayerState, PullImageRequest, RegistryCredentials};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{self, BufRead as _, Read as _};
+
+/// More than this is no password.
+const MAX_PASSWORD: u64 = 64 * 1024;
 
 /// Pulls the image and prints its name.
 pub(crate) async fn pull(session: &Session, options: PullOptions) -> Result<(), Failure> {
@@ -49,16 +53,44 @@ pub(crate) async fn pull(session: &Session, options: PullOptions) -> Result<(), 
 /// The password never stands on a command line, where every process sees it.
 fn credentials(username: String) -> Result<RegistryCredentials, Failure> {
     let mut password = String::new();
-    std::io::stdin()
-        .lock()
-        .take(64 * 1024)
-        .read_to_string(&mut password)?;
+    if isatty(io::stdin()) {
+        printer::note(&format!("password of {username}:"));
+        let _silent = SilentTerminal::enter()?;
+        io::stdin().lock().take(MAX_PASSWORD).read_line(&mut password)?;
+    } else {
+        io::stdin()
+            .lock()
+            .take(MAX_PASSWORD)
+            .read_to_string(&mut password)?;
+    }
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     Ok(RegistryCredentials {
         username,
         password,
         ..RegistryCredentials::default()
     })
+}
+
+/// The terminal without an echo, and back as it was at the end.
+struct SilentTerminal {
+    before: Termios,
+}
+
+impl SilentTerminal {
+    fn enter() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for SilentTerminal {
+    fn drop(&mut self) {
+        // A terminal that went away needs no restoring.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
+    }
 }
 
 /// A bar a layer on standard error; nothing where that is no terminal.
