@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, open};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, open, rmdir, unlink};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{chdir, fchdir, pivot_root};
@@ -17,15 +17,15 @@ use crate::protocol::Rootfs;
 const MAX_VALUE_BYTES: usize = 255;
 
 /// Mounts the overlay in this process's own mount namespace and returns its root. Nobody else sees it; it lies on top of
-/// the directory that `upper` is in, which the kernel has already looked through.
+/// `upper`, which the kernel has looked up by then; beside it are files that are mounted later.
 pub(crate) fn assemble(rootfs: &Rootfs) -> Result<OwnedFd> {
     make_directory(&rootfs.upper)?;
     make_directory(&rootfs.work)?;
-    let place = rootfs
-        .upper
-        .parent()
-        .ok_or_else(|| Fault::Node("the upper directory has no parent".to_owned()))?;
-    let place = open_directory(place)?;
+    // A volatile overlay that was mounted before refuses to be so again: what was written may not be on the disk after the
+    // machine has crashed. No container outlives that, so it was an attempt to start this one.
+    let mark = rootfs.work.join("work/incompat/volatile");
+    let _ = unlink(mark.join("dirty")).and_then(|()| rmdir(&mark));
+    let place = open_directory(&rootfs.upper)?;
     let root = match overlay(rootfs) {
         Ok(root) => root,
         // Before Linux 6.5 there is no `lowerdir+`.
