@@ -241,6 +241,24 @@ pub(crate) fn execute(path: &CStr, arguments: &[CString], environment: &[CString
     rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }
 
+/// Who is at the other end of a Unix socket: process id as this PID namespace sees it (0: from outside of it), and user.
+pub(crate) fn peer(socket: &OwnedFd) -> io::Result<(i32, u32)> {
+    let mut credentials = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of_val(&credentials) as libc::socklen_t;
+    // SAFETY: SO_PEERCRED writes one ucred, and `length` says that there is room for it.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &mut length,
+        )
+    };
+    check(libc::c_long::from(result))?;
+    Ok((credentials.pid, credentials.uid))
+}
+
 /// Sets the size of the terminal behind a descriptor, in characters.
 pub(crate) fn set_terminal_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
     let size = libc::winsize {

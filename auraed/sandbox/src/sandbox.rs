@@ -202,7 +202,7 @@ impl Sandbox {
         let sandbox = Self { inner: Arc::new(inner) };
         match sandbox.first_status().await {
             Ok(runs) => Ok(Some((sandbox.clone(), Events { receiver, _sandbox: sandbox }, runs))),
-            Err(Error::Gone) => Ok(None),
+            Err(Error::Gone) => sandbox.wait_for_end().await.map(|()| None),
             Err(error) => Err(error),
         }
     }
@@ -213,6 +213,15 @@ impl Sandbox {
         match self.inner.connection.call(Call::Status, Vec::new()).await? {
             (Reply::Status { runs, .. }, _) => Ok(runs),
             _ => Err(Error::Init("it gave another answer than was asked for".to_owned())),
+        }
+    }
+
+    /// A pod init that does not talk must have ended: another one beside it would be a second pod.
+    async fn wait_for_end(&self) -> Result<(), Error> {
+        let ended = connection::wait_for_end(&self.inner.handle);
+        match tokio::time::timeout(connection::PATIENCE, ended).await {
+            Ok(result) => result.map_err(launch::step("wait for the end of the init", self.id())),
+            Err(_) => Err(Error::Init("it runs and does not answer".to_owned())),
         }
     }
 

@@ -10,7 +10,7 @@ use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use super::mount::{self, Opt};
-use crate::fault::{Blame, Fault, Result};
+use crate::fault::{Blame, Result};
 use crate::protocol::Rootfs;
 
 /// Option values are at most this long (`fsconfig`'s strndup_user).

@@ -3,11 +3,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::net::sockopt::socket_peercred;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::{Flow, Init, Requester, Token};
-use crate::protocol::{Event, Failure, Message, Reply, Request};
+use crate::protocol::{Event, Failure, Message, Pids, Reply, Request};
 use crate::wire::{Receiver, Sender};
 
 /// A client that lets more than this pile up is dropped; it can connect again and ask for the status.
@@ -48,8 +47,9 @@ impl Init {
             // The client is gone again, or there are too many: it will see that.
             Err(_) => return Ok(()),
         };
-        // The directory's and the socket's mode say so already.
-        if socket_peercred(&socket).is_ok_and(|peer| peer.uid.is_root()) {
+        // The directory's and the socket's mode say so already: root, and not of this pod.
+        let inside = self.setup.as_ref().is_some_and(|setup| setup.pids != Pids::Host);
+        if crate::sys::peer(&socket).is_ok_and(|(pid, uid)| uid == 0 && (pid == 0 || !inside)) {
             self.add_connection(socket, false)?;
         }
         Ok(())

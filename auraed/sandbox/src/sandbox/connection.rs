@@ -6,8 +6,8 @@
 //!   Events  ◄── channel ──┴── the task of this file ◄── socket ◄── pod init
 //! ```
 //!
-//! One task reads, and writes what a full socket left over. When the pod init ends, the task waits for the end of its
-//! process (and so of all that was in its PID namespace), reaps it, fails what waits with [`Error::Gone`] and closes the
+//! One task reads, and writes what a full socket left over. When the pod init ends, the task fails what waits with
+//! [`Error::Gone`], waits for the end of the process (and so of all that was in its PID namespace), reaps it, and closes the
 //! events.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ use super::{Error, SandboxEvent};
 use crate::sys;
 
 /// A pod init whose socket is closed ends at once; one that hangs in the kernel is left alone after this.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A good answer and its descriptors.
 pub(super) type Answer = (Reply, Vec<OwnedFd>);
@@ -228,10 +228,11 @@ async fn run(connection: Arc<Connection>, init: Arc<OwnedFd>, events: mpsc::Unbo
     if let Err(error) = connection.exchange(&events).await {
         tracing::debug!(%error, "a pod init's connection broke");
     }
+    connection.close();
     if tokio::time::timeout(PATIENCE, wait_for_end(&init)).await.is_err() {
         tracing::warn!("a pod init closed its socket and did not end");
     }
-    connection.close();
+    drop(events);
 }
 
 /// Waits until a process has ended, and reaps it if it is a child of this one.

@@ -221,9 +221,17 @@ fn make_root(root: &Path) {
     .unwrap();
 }
 
-/// A dynamic one would not find its libraries in the container.
+/// A dynamic one, which asks for an interpreter (PT_INTERP), would not find its libraries in the container.
 fn is_static(path: &str) -> bool {
-    fs_err::read(path).is_ok_and(|program| !program.windows(8).any(|text| text == b"ld-linux"))
+    const PROGRAM_HEADERS: usize = 64;
+    const HEADER_BYTES: usize = 56;
+    const INTERPRETER: [u8; 4] = [3, 0, 0, 0];
+    let Ok(program) = fs_err::read(path) else { return false };
+    let count = program.get(56).copied().unwrap_or_default();
+    (0..usize::from(count)).all(|number| {
+        let start = PROGRAM_HEADERS + number * HEADER_BYTES;
+        program.get(start..start + 4).is_some_and(|kind| kind != INTERPRETER)
+    })
 }
 
 /// A network namespace that nothing else holds.
