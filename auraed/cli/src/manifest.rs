@@ -65,7 +65,10 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 fn parse(text: &str, node: &GetNodeResponse) -> Result<Vec<Translated>, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    // As Kubernetes' tools read it: `defaultMode: 0400` is octal.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| error.to_string())?;
     let (own, kubernetes): (Vec<Value>, Vec<Value>) = documents
         .into_iter()
         .filter(|document| !document.is_null())
@@ -75,7 +78,7 @@ fn parse(text: &str, node: &GetNodeResponse) -> Result<Vec<Translated>, String> 
         .map(|document| aurae_pod(document).map(Ok))
         .collect::<Result<Vec<_>, _>>()?;
     let manifest = translation::manifest::parse(&kubernetes).map_err(|error| error.to_string())?;
-    let node = translation_node(node);
+    let node = translation::Node::standalone(node);
     for mut pod in manifest.pods {
         name_pod(&mut pod)?;
         pods.push(
@@ -137,14 +140,6 @@ fn identify(namespace: &str, name: &str) -> Result<String, String> {
     Ok(id)
 }
 
-fn translation_node(node: &GetNodeResponse) -> translation::Node {
-    translation::Node {
-        name: node.hostname.to_lowercase(),
-        hostname: node.hostname.clone(),
-        ..translation::Node::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +167,19 @@ mod tests {
         let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - {name: c, image: busybox}\n---\n";
         let pods = parse(text, &facts()).unwrap();
         assert_eq!(pods[0].as_ref().unwrap().id, "default.web");
+    }
+
+    #[test]
+    fn modes_are_octal_as_kubernetes_reads_them() {
+        let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - {name: c, image: busybox}\n  \
+                    volumes:\n  - {name: v, downwardAPI: {items: [{path: p, mode: 0400, fieldRef: {fieldPath: metadata.name}}]}}\n";
+        let pods = parse(text, &facts()).unwrap();
+        let Some(auraed_api::schedule::v0::volume::Source::Files(files)) =
+            &pods[0].as_ref().unwrap().volumes[0].source
+        else {
+            panic!("no files");
+        };
+        assert_eq!(files.files[0].mode, 0o400);
     }
 
     #[test]

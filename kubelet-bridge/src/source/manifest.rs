@@ -133,8 +133,10 @@ impl Manifests {
         if self.files.get(path).is_some_and(|file| file.content == content) {
             return Ok(false);
         }
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&content).map_err(|error| FileError::Yaml(Box::new(error)))?;
+        // As kubelet reads it: `defaultMode: 0400` is octal.
+        let options = serde_saphyr::options! { legacy_octal_numbers: true };
+        let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(&content, options)
+            .map_err(|error| FileError::Yaml(Box::new(error)))?;
         let manifest = manifest::parse(&documents)?;
         let (place, now) = (path.display().to_string(), Timestamp::now());
         let named = |pod| Arc::new(manifest::static_pod(pod, &self.node, "file", &place, now));
