@@ -7,7 +7,6 @@ use super::DaemonError;
 use crate::config::Config;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -80,24 +79,14 @@ async fn lock(directory: &Path, name: &str, flag: &'static str) -> Result<File, 
         .open(&path);
     let mut file = options.map_err(failed)?;
     let (tries, pause) = PATIENCE;
-    for left in (0..tries).rev() {
+    for _ in 0..tries {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return write_process_id(&mut file).map(|()| file).map_err(failed),
-            Err(Errno::WOULDBLOCK) => {
-                let process = holder(&mut file);
-                if left == 0 || process.is_some_and(is_alive) {
-                    return Err(DaemonError::Taken { what, flag, process });
-                }
-                tokio::time::sleep(pause).await;
-            }
+            Err(Errno::WOULDBLOCK) => tokio::time::sleep(pause).await,
             Err(error) => return Err(failed(error.into())),
         }
     }
-    Err(DaemonError::Taken {
-        what,
-        flag,
-        process: None,
-    })
+    Err(DaemonError::Taken { what, flag, process: holder(&mut file) })
 }
 
 async fn claim(name: &str, what: String, flag: &'static str) -> Result<UnixDatagram, DaemonError> {
@@ -129,8 +118,4 @@ fn holder(file: &mut File) -> Option<i32> {
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
-}
-
-fn is_alive(process: i32) -> bool {
-    Pid::from_raw(process).is_some_and(|process| test_kill_process(process).is_ok())
 }

@@ -163,6 +163,16 @@ impl Machine {
         fs_err::read_to_string(self.path("auraed.log")).unwrap_or_default()
     }
 
+    /// Waits until some file below a directory holds a text: what happens while no daemon runs.
+    pub(crate) async fn until_file_contains(&self, name: &str, wanted: &str) {
+        let waiting = async {
+            while !contains(&self.path(name), wanted) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    }
+
     pub(crate) fn client_config(&self) -> ClientConfig {
         ClientConfig {
             socket: self.path("run/aurae.sock"),
@@ -249,6 +259,9 @@ impl Drop for Machine {
             // The test failed: its message counts, not what can be done about the rest.
             if let Some(mut daemon) = self.daemon.take() {
                 let _ = daemon.start_kill();
+                while matches!(daemon.try_wait(), Ok(None)) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
             }
             let output = self.run(&["cleanup", "--grace", "0", "--everything"]);
             let _ = writeln!(std::io::stderr(), "{}\n{}", self.log(), text(&output.stderr));
@@ -272,6 +285,13 @@ pub(crate) fn limited(command: &mut Command) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn contains(path: &Path, wanted: &str) -> bool {
+    match fs_err::read_dir(path) {
+        Ok(entries) => entries.flatten().any(|entry| contains(&entry.path(), wanted)),
+        Err(_) => fs_err::read(path).is_ok_and(|content| text(&content).contains(wanted)),
+    }
 }
 
 /// Processes that have a file below `directory` open or mapped, or run in it.

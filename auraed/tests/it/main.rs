@@ -11,5 +11,8 @@
 
 mod api;
 mod archive;
+mod crash;
 mod machine;
+mod node;
+mod pods;
 mod start;
