@@ -31,6 +31,6 @@ pub use self::host::{Host, HostConfig, HostError};
 pub use self::sandbox::{
     Attachment, ContainerRun, ContainerSpec, Error, Events, Exec, ExecSpec, Leftovers, Mount, MountKind,
     NetworkNamespace, Propagation, Rootfs, RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError,
-    TerminalSize, Tmpfs, User, default_masked_paths, default_read_only_paths, read_exit_record,
+    TerminalSize, Tmpfs, User, default_masked_paths, default_read_only_paths, end_sandbox, read_exit_record,
     remove_leftovers,
 };

@@ -31,19 +31,23 @@ pub use auraed_pod_init::protocol::{
     ContainerRun, MountKind, Propagation, Rootfs, RunState, TerminalSize, Tmpfs, User,
 };
 
+use self::connection::Connection;
 pub use self::container::{
     ContainerSpec, Mount, Seccomp, StartError, default_masked_paths, default_read_only_paths,
 };
 pub use self::exec::{Attachment, Exec, ExecSpec};
-pub use self::leftovers::{Leftovers, read_exit_record, remove_leftovers};
-use self::connection::Connection;
+pub use self::leftovers::{Leftovers, end_sandbox, read_exit_record, remove_leftovers};
 use crate::{Host, cgroup};
 
 /// How long a pod init may take to kill and record everything, before it is killed itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All classes that a pod's cgroup can be found in.
-const CLASSES: [cgroup::Qos; 3] = [cgroup::Qos::Guaranteed, cgroup::Qos::Burstable, cgroup::Qos::BestEffort];
+const CLASSES: [cgroup::Qos; 3] = [
+    cgroup::Qos::Guaranteed,
+    cgroup::Qos::Burstable,
+    cgroup::Qos::BestEffort,
+];
 
 /// The network that a pod is in.
 #[derive(Debug)]
@@ -192,16 +196,36 @@ impl Sandbox {
     pub async fn adopt(host: &Host, id: &str) -> Result<Option<(Self, Events, Vec<ContainerRun>)>, Error> {
         let directory = host.pod_directory(id);
         let failed = || launch::step("connect to the init", id);
-        let Some((socket, pid, handle)) = launch::connect_to(&directory).map_err(failed())? else { return Ok(None) };
+        let Some((socket, pid, handle)) = launch::connect_to(&directory).map_err(failed())? else {
+            return Ok(None);
+        };
         let handle = Arc::new(handle);
         let (connection, receiver, task) = Connection::start(socket, Arc::clone(&handle)).map_err(failed())?;
         let groups = CLASSES.map(|qos| host.cgroups().pod(qos, id));
         let group = groups.into_iter().flatten().find(cgroup::Group::exists);
         let init_pid = pid.as_raw_nonzero().get().unsigned_abs();
-        let inner = Inner { id: id.to_owned(), host: host.clone(), directory, group, init_pid, handle, connection, task };
-        let sandbox = Self { inner: Arc::new(inner) };
+        let inner = Inner {
+            id: id.to_owned(),
+            host: host.clone(),
+            directory,
+            group,
+            init_pid,
+            handle,
+            connection,
+            task,
+        };
+        let sandbox = Self {
+            inner: Arc::new(inner),
+        };
         match sandbox.first_status().await {
-            Ok(runs) => Ok(Some((sandbox.clone(), Events { receiver, _sandbox: sandbox }, runs))),
+            Ok(runs) => Ok(Some((
+                sandbox.clone(),
+                Events {
+                    receiver,
+                    _sandbox: sandbox,
+                },
+                runs,
+            ))),
             Err(Error::Gone) => sandbox.wait_for_end().await.map(|()| None),
             Err(error) => Err(error),
         }
@@ -212,7 +236,9 @@ impl Sandbox {
         self.call(Call::Subscribe).await?;
         match self.inner.connection.call(Call::Status, Vec::new()).await? {
             (Reply::Status { runs, .. }, _) => Ok(runs),
-            _ => Err(Error::Init("it gave another answer than was asked for".to_owned())),
+            _ => Err(Error::Init(
+                "it gave another answer than was asked for".to_owned(),
+            )),
         }
     }
 
@@ -250,7 +276,12 @@ impl Sandbox {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Gone`], [`Error::Refused`] for a number that is no signal.
     pub async fn signal(&self, container: &str, signal: i32) -> Result<(), Error> {
-        self.call(Call::Signal { container: container.to_owned(), signal, all: false }).await
+        self.call(Call::Signal {
+            container: container.to_owned(),
+            signal,
+            all: false,
+        })
+        .await
     }
 
     /// SIGKILL to every process of a container.
@@ -259,7 +290,12 @@ impl Sandbox {
     /// [`Error::NotRunning`], [`Error::Gone`].
     pub async fn kill(&self, container: &str) -> Result<(), Error> {
         let signal = rustix::process::Signal::KILL.as_raw();
-        self.call(Call::Signal { container: container.to_owned(), signal, all: true }).await
+        self.call(Call::Signal {
+            container: container.to_owned(),
+            signal,
+            all: true,
+        })
+        .await
     }
 
     /// Lets the container see the end of its standard input.
@@ -267,7 +303,10 @@ impl Sandbox {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Gone`].
     pub async fn close_stdin(&self, container: &str) -> Result<(), Error> {
-        self.call(Call::CloseInput { container: container.to_owned() }).await
+        self.call(Call::CloseInput {
+            container: container.to_owned(),
+        })
+        .await
     }
 
     /// Sets the size of a container's terminal.
@@ -275,7 +314,11 @@ impl Sandbox {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Gone`], [`Error::Refused`] without a terminal.
     pub async fn resize(&self, container: &str, size: TerminalSize) -> Result<(), Error> {
-        self.call(Call::Resize { container: container.to_owned(), size }).await
+        self.call(Call::Resize {
+            container: container.to_owned(),
+            size,
+        })
+        .await
     }
 
     /// Begins a container's log file anew, after somebody moved it away.
@@ -283,7 +326,10 @@ impl Sandbox {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Gone`].
     pub async fn reopen_log(&self, container: &str) -> Result<(), Error> {
-        self.call(Call::ReopenLog { container: container.to_owned() }).await
+        self.call(Call::ReopenLog {
+            container: container.to_owned(),
+        })
+        .await
     }
 
     /// Kills everything, reaps it, removes the cgroups and what this crate has put into the run directory. Containers that

@@ -157,6 +157,13 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
 
     /// Works until nothing is left of the pod, and gives back who waits for that; absent if the daemon stops before.
     pub(crate) async fn run(mut self) -> Option<Vec<Answer<()>>> {
+        let forgotten = self.work().await;
+        self.executor.shut_down().await;
+        forgotten.then_some(self.removals)
+    }
+
+    /// Whether nothing is left of the pod; else the daemon stops.
+    async fn work(&mut self) -> bool {
         self.give(Input::Begin);
         while !self.machine.is_forgotten() {
             let due = self
@@ -171,13 +178,13 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
             };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return None,
+                () = self.stop.cancelled() => return false,
                 Some(input) = self.inputs.recv() => self.give(input),
                 Some(command) = self.commands.recv() => self.command(command).await,
                 () = timer => self.give(Input::Tick),
             }
         }
-        Some(self.removals)
+        true
     }
 
     fn give(&mut self, input: Input) {

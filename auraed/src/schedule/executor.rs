@@ -50,6 +50,9 @@ pub(crate) trait Executor: Send + 'static {
     /// Writes the whole pod, with its secret values, to memory.
     fn keep_message(&mut self, pod: &Arc<Pod>) -> Kept;
 
+    /// Ends all that is under way, at whatever point it is.
+    fn shut_down(self) -> impl Future<Output = ()> + Send;
+
     /// Replaces the content of a volume of files; `pod` has the new content. `false` if it was that already.
     fn update_files(
         &mut self,

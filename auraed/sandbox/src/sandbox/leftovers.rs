@@ -6,7 +6,7 @@ use std::path::Path;
 
 use auraed_pod_init::protocol::{ContainerRun, ExitRecord};
 
-use super::launch;
+use super::{Error, launch};
 use crate::Host;
 
 /// What was found of pods that nobody knows.
@@ -42,6 +42,21 @@ pub async fn remove_leftovers(host: &Host, live: &HashSet<String>) -> io::Result
         found.removed.push(id);
     }
     Ok(found)
+}
+
+/// Ends what is left of a pod's sandbox without asking it: kills the pod init, which may not answer, and removes cgroups and
+/// what this crate has put into the run directory. Succeeds if there is nothing.
+///
+/// # Errors
+/// If the run directory cannot be looked at, or the cgroups stay because processes hang in the kernel.
+pub async fn end_sandbox(host: &Host, id: &str) -> Result<(), Error> {
+    let connected = launch::connect_to(&host.pod_directory(id)).map_err(launch::step("find the init", id))?;
+    if let Some((_, _, handle)) = connected {
+        launch::end(&handle).await;
+    }
+    let removed = launch::remove_cgroups(host, id).await;
+    launch::remove(host, id).await;
+    removed.map_err(launch::cgroup_error("remove the cgroup", id))
 }
 
 /// All pods that have a run directory or a cgroup.

@@ -114,6 +114,8 @@ impl Executor for FakeExecutor {
 
     fn set_pod(&mut self, _pod: &Arc<Pod>) {}
 
+    async fn shut_down(self) {}
+
     fn keep_message(&mut self, pod: &Arc<Pod>) -> Kept {
         self.log.send(Done::Message(Arc::clone(pod))).unwrap();
         tokio::spawn(async { Ok(()) })

@@ -16,6 +16,8 @@ const DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 impl Task {
     /// Volumes, network, address, and what the containers wrote. Logs and records stay.
     pub(super) async fn clean_up(self) {
+        // Usually there is none any more; one that died while no daemon ran left its cgroups.
+        self.end_by_force().await;
         self.insist("give back the network", || self.release()).await;
         let (places, pod) = (&self.places, &self.pod);
         self.insist("remove volumes", || {

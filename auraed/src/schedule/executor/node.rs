@@ -198,6 +198,10 @@ impl Executor for NodeExecutor {
         tokio::task::spawn_blocking(write)
     }
 
+    async fn shut_down(mut self) {
+        self.tasks.shutdown().await;
+    }
+
     async fn update_files(
         &mut self,
         pod: &Arc<Pod>,

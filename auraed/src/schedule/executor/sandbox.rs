@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use auraed_sandbox::cgroup::Qos;
 use auraed_sandbox::network::{PortMapping, Protocol};
-use auraed_sandbox::{Events, NetworkNamespace, RunState, Sandbox, SandboxEvent, SandboxSpec, Tmpfs};
+use auraed_sandbox::{
+    Events, NetworkNamespace, RunState, Sandbox, SandboxEvent, SandboxSpec, Tmpfs, end_sandbox,
+};
 use auraed_state::Subnet;
 use auraed_types::pod::{Port, VolumeSource};
 use auraed_types::{Pod, QosClass};
@@ -39,11 +41,12 @@ impl Task {
     }
 
     async fn make_sandbox(&self, attempt: u32) -> Result<(SandboxFacts, Events), String> {
-        let old = self.cell.take_sandbox();
-        if let Some(old) = old {
-            old.destroy().await.map_err(|error| chain(&error))?;
-        }
         if attempt > 0 {
+            // Whatever is left of the one before, even if its init does not answer.
+            drop(self.cell.take_sandbox());
+            end_sandbox(&self.node.host, self.pod.id.as_str())
+                .await
+                .map_err(|error| chain(&error))?;
             self.detach().await?;
         }
         let begun = Instant::now();
@@ -185,7 +188,16 @@ impl Task {
     }
 
     async fn end(&self, sandbox: Sandbox) {
-        while let Err(error) = sandbox.clone().destroy().await {
+        if let Err(error) = sandbox.destroy().await {
+            tracing::warn!(pod = %self.pod.id, error = chain(&error), "a sandbox does not end");
+            self.end_by_force().await;
+        }
+    }
+
+    /// Until nothing of the sandbox is left.
+    pub(super) async fn end_by_force(&self) {
+        drop(self.cell.take_sandbox());
+        while let Err(error) = end_sandbox(&self.node.host, self.pod.id.as_str()).await {
             tracing::warn!(pod = %self.pod.id, error = chain(&error), "cannot end a sandbox, trying again");
             tokio::time::sleep(DESTROY_AGAIN).await;
         }
