@@ -180,7 +180,7 @@ pub struct Container {
 }
 
 /// One hierarchy's directory of a container's cgroup, as a path of the host.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupDirectory {
     /// Its name below /sys/fs/cgroup (`cpu,cpuacct`); empty where version 2 is all there is.
     pub controllers: String,

@@ -126,6 +126,8 @@ impl Init {
             Some(Slot::Live(_)) => return self.reply(requester, Err(Failure::AlreadyRunning), Vec::new()),
             Some(Slot::Over(_)) | None => {}
         }
+        // It is wanted again.
+        self.unremoved.retain(|cgroups| *cgroups != spec.cgroups);
         match self.try_start(requester, spec, passed) {
             Ok(live) => {
                 self.containers.retain(|slot| slot.name() != live.spec.name);

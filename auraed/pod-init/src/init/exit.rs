@@ -1,7 +1,8 @@
 //! The end of processes: reaped, told apart, recorded.
 //!
-//! A container's end is told last: first its other processes are killed, its output is in the log and its exit in the
-//! record, so that whoever hears of it finds all of that.
+//! A container's end is told last: first its other processes are killed, its output is in the log, its exit in the record
+//! and its cgroup gone, so that whoever hears of it finds all of that. The exit of a start that failed is its answer; only
+//! if nobody is there to hear it, it becomes a record.
 
 use std::time::SystemTime;
 
@@ -96,24 +97,19 @@ impl Init {
         for output in &mut live.outputs {
             output.drain(&mut live.log, &self.poll);
         }
-        let failure = live
-            .birth
-            .take()
-            .map(|mut birth| (birth.requester, Failure::from(birth.fault())));
-        match failure {
-            Some((requester, failure)) if self.connections.contains_key(&requester.connection) => {
-                self.reply(requester, Err(failure), Vec::new());
-            }
-            failure => {
-                let run = record(&live, end, failure.map(|(_, failure)| failure));
-                self.containers
-                    .insert(index.min(self.containers.len()), Slot::Over(run.clone()));
-                self.tell(Event::Exited(run));
-            }
-        }
+        let failure = live.birth.take().map(|mut birth| (birth.requester, Failure::from(birth.fault())));
+        let heard = failure.as_ref().is_some_and(|(to, _)| self.connections.contains_key(&to.connection));
+        let run = (!heard).then(|| record(&live, end, failure.as_ref().map(|(_, failure)| failure.clone())));
+        // Before anybody is told: the next attempt may make the same cgroup again.
         let cgroups = std::mem::take(&mut live.spec.cgroups);
         if !cgroup::remove(&cgroups) {
             self.unremoved.push(cgroups);
+        }
+        if let Some(run) = run {
+            self.containers.insert(index.min(self.containers.len()), Slot::Over(run.clone()));
+            self.tell(Event::Exited(run));
+        } else if let Some((requester, failure)) = failure {
+            self.reply(requester, Err(failure), Vec::new());
         }
         self.answer_status();
     }

@@ -1,4 +1,5 @@
 //! Programs beside a container's own, and clients of its streams.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::os::fd::OwnedFd;
 
