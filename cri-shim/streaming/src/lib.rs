@@ -1,4 +1,4 @@
-//! Remote-command streams as kubectl speaks them: exec and attach over WebSocket, the server's side.
+//! Remote-command streams as kubectl speaks them: exec and attach over WebSocket and SPDY/3.1, the server's side.
 //!
 //! The kubelet API (kubelet-bridge) and the CRI streaming server (cri-shim) both take such requests; what runs the
 //! program is theirs. A request's way through here:
@@ -9,10 +9,10 @@
 //! upgraded connection ──session::open──► Input (stdin, sizes)  and  Output (stdout, stderr, the end)
 //! ```
 //!
-//! Served are the subprotocols `v5.channel.k8s.io` and `v4.channel.k8s.io`, their base64 form, and the two unversioned
-//! ones. Each message is a channel's number and data: 0 stdin, 1 stdout, 2 stderr, 3 the end, 4 terminal sizes; v5 adds
-//! 255, by which the client closes a channel. A slow program holds its client back and a slow client its program:
-//! queues are short and bounded.
+//! Served over WebSocket are the subprotocols `v5.channel.k8s.io` and `v4.channel.k8s.io`, its base64 form, and the two
+//! unversioned ones. Each message is a channel's number and data: 0 stdin, 1 stdout, 2 stderr, 3 the end, 4 terminal
+//! sizes; v5 adds 255, by which the client closes a channel. Older clients come over SPDY/3.1, with a stream for each.
+//! A slow program holds its client back and a slow client its program: queues are short and bounded.
 
 pub mod options;
 pub mod outcome;
@@ -20,6 +20,8 @@ pub mod protocol;
 pub mod session;
 
 mod frame;
+mod spdy;
+mod websocket;
 
 pub use options::{InvalidOptions, Options};
 pub use outcome::Outcome;

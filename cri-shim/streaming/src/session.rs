@@ -1,34 +1,26 @@
 //! A remote command's connection, from the upgrade to the end.
 //!
 //! ```text
-//! client ──message──► reader task ──bounded queue──► Input::stdin   (EOF: v5's close, or the client is gone)
-//!                                 ──latest──► Input::sizes
-//! Output ──bounded queue──► writer task ──message──► client          (finish: the end, then the closing handshake)
+//! client ──frame──► reader task ──bounded queue──► Input::stdin   (EOF: the client closed it, or is gone)
+//!                               ──latest──► Input::sizes
+//! Output ──bounded queue──► writer task ──frame──► client          (finish: the end, then the closing)
 //! ```
 //!
 //! Two tasks own the two halves of the connection. Both end with the client or with the session; neither outlives both.
 
-use crate::frame::{self, FromClient};
 use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::protocol::Protocol;
+use crate::{spdy, websocket};
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 /// Messages under way in each direction.
 const QUEUE: usize = 8;
-/// The largest message that a client may send, in bytes; kubectl sends 32 KiB at most.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-/// How long a client may take to answer the closing handshake.
-const CLOSING_TIME: Duration = Duration::from_secs(5);
+/// How long a client may take to close its side.
+pub(crate) const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 /// A terminal's size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,40 +49,55 @@ pub struct Input {
 #[derive(Clone, Debug)]
 pub struct Output {
     protocol: Protocol,
-    messages: mpsc::Sender<Message>,
+    queue: mpsc::Sender<ToClient>,
+}
+
+/// One message to the client, in whatever protocol.
+#[derive(Debug)]
+pub(crate) enum ToClient {
+    Stdout(Bytes),
+    Stderr(Bytes),
+    /// The last one: what the protocol says of the end, if anything.
+    End(Option<Bytes>),
+}
+
+/// The tasks' ends of a session's queues.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// None: the client is not to send any, or will not any more.
+    pub(crate) stdin: Option<mpsc::Sender<Bytes>>,
+    pub(crate) sizes: watch::Sender<Option<Size>>,
+    pub(crate) queue: mpsc::Receiver<ToClient>,
 }
 
 /// Takes a connection over after the upgrade. Must be called inside a tokio runtime.
+///
+/// Over SPDY this waits for the client to open its streams, half a minute at most; if it does not, the session is
+/// disconnected from the start.
 pub async fn open<S>(connection: S, protocol: Protocol, options: &Options) -> (Input, Output)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-    let (sink, stream) = socket.split();
     let (stdin_sender, stdin) = mpsc::channel(QUEUE);
     let (size_sender, sizes) = watch::channel(None);
-    let (messages, queue) = mpsc::channel(QUEUE);
-    // An empty message on the first channel that is the server's tells the client that the session is open.
-    let first = if options.stdout {
-        frame::STDOUT
-    } else if options.stderr {
-        frame::STDERR
-    } else {
-        frame::ERROR
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let ends = Ends {
+        stdin: options.stdin.then_some(stdin_sender),
+        sizes: size_sender,
+        queue,
     };
-    // The queue is empty, so this neither waits nor fails.
-    let _ = messages.try_send(frame::encode(protocol, first, &[]));
-    let reader = tokio::spawn(read(
-        stream,
-        protocol,
-        options.stdin.then_some(stdin_sender),
-        size_sender,
-    ));
-    tokio::spawn(write(sink, queue, reader));
-    (Input { stdin, sizes }, Output { protocol, messages })
+    if protocol.is_spdy() {
+        spdy::session::start(connection, protocol, options, ends).await;
+    } else {
+        websocket::start(connection, protocol, options, ends).await;
+    }
+    (
+        Input { stdin, sizes },
+        Output {
+            protocol,
+            queue: sender,
+        },
+    )
 }
 
 impl Output {
@@ -99,7 +106,7 @@ impl Output {
     /// # Errors
     /// [`Disconnected`].
     pub async fn stdout(&self, data: &[u8]) -> Result<(), Disconnected> {
-        self.send(frame::encode(self.protocol, frame::STDOUT, data)).await
+        self.send(ToClient::Stdout(Bytes::copy_from_slice(data))).await
     }
 
     /// Sends standard error.
@@ -107,7 +114,7 @@ impl Output {
     /// # Errors
     /// [`Disconnected`].
     pub async fn stderr(&self, data: &[u8]) -> Result<(), Disconnected> {
-        self.send(frame::encode(self.protocol, frame::STDERR, data)).await
+        self.send(ToClient::Stderr(Bytes::copy_from_slice(data))).await
     }
 
     /// Tells how the program ended, after all its output, and closes the connection.
@@ -115,176 +122,15 @@ impl Output {
     /// # Errors
     /// [`Disconnected`].
     pub async fn finish(self, outcome: &Outcome) -> Result<(), Disconnected> {
-        if let Some(text) = outcome.encode(self.protocol) {
-            self.send(frame::encode(self.protocol, frame::ERROR, &text))
-                .await?;
-        }
-        // kubectl takes any other code, and none at all, for a connection that broke.
-        let normal = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "".into(),
-        };
-        self.send(Message::Close(Some(normal))).await
+        self.send(ToClient::End(outcome.encode(self.protocol))).await
     }
 
     /// Resolves when the client is gone.
     pub async fn closed(&self) {
-        self.messages.closed().await;
+        self.queue.closed().await;
     }
 
-    async fn send(&self, message: Message) -> Result<(), Disconnected> {
-        self.messages.send(message).await.map_err(|_| Disconnected)
-    }
-}
-
-async fn read<S>(
-    mut stream: SplitStream<WebSocketStream<S>>,
-    protocol: Protocol,
-    mut stdin: Option<mpsc::Sender<Bytes>>,
-    sizes: watch::Sender<Option<Size>>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    while let Some(message) = stream.next().await {
-        let data = match message {
-            Ok(Message::Binary(data)) => data,
-            Ok(Message::Text(text)) => text.into(),
-            Ok(Message::Close(_)) => break,
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::debug!(%error, "remote command's connection");
-                break;
-            }
-        };
-        match frame::decode(protocol, data) {
-            FromClient::Stdin(data) => {
-                if let Some(sender) = &stdin
-                    && sender.send(data).await.is_err()
-                {
-                    // The program reads no more: what follows is thrown away, as a closed pipe does.
-                    stdin = None;
-                }
-            }
-            FromClient::CloseStdin => stdin = None,
-            FromClient::Resize { width, height } => {
-                sizes.send_replace(Some(Size { width, height }));
-            }
-            FromClient::Nothing => {}
-        }
-    }
-}
-
-async fn write<S>(
-    mut sink: SplitSink<WebSocketStream<S>, Message>,
-    mut queue: mpsc::Receiver<Message>,
-    mut reader: tokio::task::JoinHandle<()>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    loop {
-        let message = tokio::select! {
-            message = queue.recv() => message,
-            _ = &mut reader => return,
-        };
-        let Some(message) = message else { break };
-        let last = message.is_close();
-        if sink.send(message).await.is_err() {
-            break;
-        }
-        if last {
-            // The client reads all that was sent before it answers; then nothing is lost in the kernel's buffers.
-            let _ = tokio::time::timeout(CLOSING_TIME, &mut reader).await;
-            break;
-        }
-    }
-    reader.abort();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::DuplexStream;
-
-    type Client = WebSocketStream<DuplexStream>;
-
-    async fn session(protocol: Protocol) -> (Client, Input, Output) {
-        let (client, server) = tokio::io::duplex(64 * 1024);
-        let options = Options {
-            stdin: true,
-            stdout: true,
-            stderr: true,
-            ..Options::default()
-        };
-        let (input, output) = open(server, protocol, &options).await;
-        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
-        assert_eq!(
-            client.next().await.unwrap().unwrap(),
-            Message::Binary(Bytes::from_static(&[1]))
-        );
-        (client, input, output)
-    }
-
-    #[tokio::test]
-    async fn input_ends_where_the_client_closes_it() {
-        let (mut client, mut input, output) = session(Protocol::V5).await;
-        client
-            .send(Message::Binary(Bytes::from_static(b"\0hello")))
-            .await
-            .unwrap();
-        client
-            .send(Message::Binary(Bytes::from_static(&[255, 0])))
-            .await
-            .unwrap();
-        assert_eq!(input.stdin.recv().await.unwrap(), "hello");
-        assert_eq!(input.stdin.recv().await, None);
-        output.stdout(b"bye").await.unwrap();
-        assert_eq!(
-            client.next().await.unwrap().unwrap(),
-            Message::Binary(Bytes::from_static(b"\x01bye"))
-        );
-    }
-
-    #[tokio::test]
-    async fn the_end_comes_after_all_output_and_then_the_close() {
-        let (mut client, _input, output) = session(Protocol::V4).await;
-        output.stderr(b"oh").await.unwrap();
-        output.finish(&Outcome::Exited(7)).await.unwrap();
-        let mut messages = Vec::new();
-        while let Some(Ok(message)) = client.next().await {
-            messages.push(message);
-        }
-        assert_eq!(messages[0], Message::Binary(Bytes::from_static(b"\x02oh")));
-        let status = messages[1].clone().into_data();
-        assert_eq!(status[0], 3);
-        assert!(status.windows(8).any(|window| window == b"ExitCode"));
-        assert!(messages[2].is_close());
-    }
-
-    #[tokio::test]
-    async fn sizes_arrive() {
-        let (mut client, mut input, _output) = session(Protocol::V5).await;
-        client
-            .send(Message::Binary(Bytes::from_static(
-                b"\x04{\"Width\":132,\"Height\":43}",
-            )))
-            .await
-            .unwrap();
-        input.sizes.changed().await.unwrap();
-        assert_eq!(
-            *input.sizes.borrow(),
-            Some(Size {
-                width: 132,
-                height: 43
-            })
-        );
-    }
-
-    #[tokio::test]
-    async fn a_client_that_goes_away_is_noticed() {
-        let (client, mut input, output) = session(Protocol::V5).await;
-        drop(client);
-        output.closed().await;
-        assert_eq!(output.stdout(b"x").await, Err(Disconnected));
-        assert_eq!(input.stdin.recv().await, None);
+    async fn send(&self, message: ToClient) -> Result<(), Disconnected> {
+        self.queue.send(message).await.map_err(|_| Disconnected)
     }
 }
