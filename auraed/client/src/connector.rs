@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -23,7 +24,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name in the daemon's certificate.
 const SERVER_NAME: &str = "auraed";
 
-type Stream = TlsStream<UnixStream>;
+/// Buffered so that its first bytes can be waited for and still be read.
+type Stream = BufReader<TlsStream<UnixStream>>;
 
 /// What tonic asks for a new connection.
 #[derive(Clone)]
@@ -81,11 +83,32 @@ async fn dial(config: &ClientConfig) -> Result<Stream, ConnectError> {
     })?;
     let handshake = TlsConnector::from(Arc::new(tls)).connect(name, stream);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => greeted(BufReader::new(stream), config).await,
         Ok(Err(source)) => Err(ConnectError::handshake(config, source)),
         Err(_) => Err(ConnectError::Silent {
             socket: config.socket.clone(),
         }),
+    }
+}
+
+/// Waits for the daemon's first bytes: in TLS 1.3 it judges the client's certificate after the client's handshake is
+/// over, and only then says anything.
+async fn greeted(mut stream: Stream, config: &ClientConfig) -> Result<Stream, ConnectError> {
+    let greeting = match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.fill_buf()).await {
+        Ok(read) => read.map(|bytes| !bytes.is_empty()),
+        Err(_) => {
+            return Err(ConnectError::Silent {
+                socket: config.socket.clone(),
+            });
+        }
+    };
+    match greeting {
+        Ok(true) => Ok(stream),
+        Ok(false) => Err(ConnectError::handshake(
+            config,
+            io::ErrorKind::UnexpectedEof.into(),
+        )),
+        Err(source) => Err(ConnectError::handshake(config, source)),
     }
 }
 

@@ -97,9 +97,9 @@ pub enum ConnectError {
         socket: PathBuf,
         /// The client's identity.
         identity: PathBuf,
-        /// What the first call said.
+        /// What TLS said.
         #[source]
-        source: Box<Status>,
+        source: io::Error,
     },
     /// The handshake failed for another reason.
     #[error("the TLS handshake with {} failed", socket.display())]
@@ -152,17 +152,20 @@ impl ConnectError {
 
     pub(crate) fn handshake(config: &ClientConfig, source: io::Error) -> Self {
         let socket = config.socket.clone();
-        let tls = source
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return Self::Stranger {
+        match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_)) => Self::Stranger {
                 socket,
                 authority: config.identity.join("ca.crt"),
                 source,
-            };
+            },
+            // By its word the other side ends the handshake; what it may have against this one is the certificate.
+            Some(rustls::Error::AlertReceived(_)) => Self::Rejected {
+                socket,
+                identity: config.identity.clone(),
+                source,
+            },
+            _ => Self::Handshake { socket, source },
         }
-        Self::Handshake { socket, source }
     }
 }
 
@@ -170,30 +173,6 @@ impl ConnectError {
 #[must_use]
 pub fn connect_error(status: &Status) -> Option<&ConnectError> {
     chain(status).find_map(|error| error.downcast_ref())
-}
-
-/// Tells a rejected certificate from other failures of the first call.
-pub(crate) fn of_first_call(config: &ClientConfig, status: Status) -> ConnectError {
-    let socket = config.socket.clone();
-    let source = Box::new(status);
-    if chain(&source).any(is_alert) {
-        return ConnectError::Rejected {
-            socket,
-            identity: config.identity.clone(),
-            source,
-        };
-    }
-    ConnectError::Unhealthy { socket, source }
-}
-
-/// Whether TLS ended by the daemon's word.
-fn is_alert(error: &(dyn Error + 'static)) -> bool {
-    let tls = error
-        .downcast_ref::<io::Error>()
-        .and_then(|error| error.get_ref())
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .or_else(|| error.downcast_ref());
-    matches!(tls, Some(rustls::Error::AlertReceived(_)))
 }
 
 fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {

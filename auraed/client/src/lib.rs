@@ -61,11 +61,13 @@ impl Client {
         let client = Self {
             channel: endpoint().connect_with_connector_lazy(connector),
         };
-        // In TLS 1.3 the server judges the client's certificate after the client's handshake is over; only an answer
-        // shows that it was accepted.
-        let answer = client.health().check(HealthCheckRequest::default()).await;
-        answer.map_err(|status| error::of_first_call(&config, status))?;
-        Ok(client)
+        match client.health().check(HealthCheckRequest::default()).await {
+            Ok(_) => Ok(client),
+            Err(status) => Err(ConnectError::Unhealthy {
+                socket: config.socket,
+                source: Box::new(status),
+            }),
+        }
     }
 
     /// As [`Client::connect`], but dials at the first call. Errors then arrive as statuses; see [`connect_error`].

@@ -31,6 +31,7 @@ pub struct Extent {
 /// # Errors
 /// [`DaemonError::Leftovers`] with all that could not be removed; other variants if nothing could be tried.
 pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError> {
+    let pods = known_pods(config);
     let foundation = Foundation::lay(config).await?;
     let mut failures = Vec::new();
     remove_pods(&foundation, extent.grace, &mut failures).await;
@@ -43,7 +44,10 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
         failures.push(chain(&error));
     }
     places::release_memory(config);
-    remove_places(config, extent.everything, &mut failures);
+    remove_places(config, &mut failures);
+    if extent.everything {
+        remove_for_good(config, &pods, &mut failures);
+    }
     drop(locks);
     if failures.is_empty() {
         Ok(())
@@ -102,20 +106,50 @@ async fn remove_cgroups(config: &Config) -> Result<(), cgroup::Error> {
     tree.remove().await
 }
 
-/// Takes the daemon's files away, the lock files last. Directories that others put something into stay.
-fn remove_places(config: &Config, everything: bool, failures: &mut Vec<String>) {
-    let mut attempt = |result: io::Result<()>| match result {
+/// The ids of all pods that have a directory: also of those that the state file does not name.
+fn known_pods(config: &Config) -> Vec<String> {
+    let directories = [places::pods(config), config.state_dir.join("pods")];
+    let entries = directories
+        .iter()
+        .filter_map(|directory| fs_err::read_dir(directory).ok())
+        .flatten();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// Takes the run directory's files away, the lock file last. A directory that others put something into stays.
+fn remove_places(config: &Config, failures: &mut Vec<String>) {
+    for removed in [
+        fs_err::remove_file(&config.socket),
+        remove_if_empty(&places::pods(config)),
+        fs_err::remove_file(config.run_dir.join(locks::PROCESS_FILE)),
+        remove_if_empty(&config.run_dir),
+    ] {
+        note(removed, failures);
+    }
+}
+
+/// Takes away what outlives the daemon on purpose. The log directory may be others' as well: only these pods' logs go.
+fn remove_for_good(config: &Config, pods: &[String], failures: &mut Vec<String>) {
+    note(fs_err::remove_dir_all(&config.state_dir), failures);
+    let entries = fs_err::read_dir(&config.log_dir).map(|entries| entries.flatten().collect::<Vec<_>>());
+    for entry in entries.unwrap_or_default() {
+        let name = entry.file_name();
+        // <namespace>_<name>_<id>: neither of the first two holds an underscore.
+        let id = name.to_str().and_then(|name| name.splitn(3, '_').nth(2));
+        if id.is_some_and(|id| pods.iter().any(|pod| pod == id)) {
+            note(fs_err::remove_dir_all(entry.path()), failures);
+        }
+    }
+    note(remove_if_empty(&config.log_dir), failures);
+}
+
+fn note(result: io::Result<()>, failures: &mut Vec<String>) {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => failures.push(error.to_string()),
         _ => {}
-    };
-    attempt(fs_err::remove_file(&config.socket));
-    attempt(remove_if_empty(&places::pods(config)));
-    if everything {
-        attempt(fs_err::remove_dir_all(&config.state_dir));
-        attempt(remove_if_empty(&config.log_dir));
     }
-    attempt(fs_err::remove_file(config.run_dir.join(locks::PROCESS_FILE)));
-    attempt(remove_if_empty(&config.run_dir));
 }
 
 fn remove_if_empty(path: &Path) -> io::Result<()> {

@@ -86,7 +86,11 @@ async fn lock(directory: &Path, name: &str, flag: &'static str) -> Result<File, 
             Err(error) => return Err(failed(error.into())),
         }
     }
-    Err(DaemonError::Taken { what, flag, process: holder(&mut file) })
+    Err(DaemonError::Taken {
+        what,
+        flag,
+        process: holder(&mut file),
+    })
 }
 
 async fn claim(name: &str, what: String, flag: &'static str) -> Result<UnixDatagram, DaemonError> {

@@ -13,6 +13,7 @@ use auraed_api::schedule::v0::{
 };
 use auraed_client::Client;
 use std::io::Write;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
@@ -21,6 +22,9 @@ pub(crate) struct Node {
     pub(crate) machine: Machine,
     pub(crate) client: Client,
 }
+
+/// A program's input.
+pub(crate) type Input = mpsc::Sender<ExecRequest>;
 
 /// What became of a program.
 #[derive(Debug, Default)]
@@ -229,20 +233,18 @@ impl Node {
             .await;
     }
 
-    pub(crate) async fn start_exec(
-        &self,
-        pod: &str,
-        command: &[&str],
-    ) -> Result<Streaming<ExecResponse>, Status> {
-        let (requests, stream) = tokio::sync::mpsc::channel(1);
-        requests
-            .send(self.exec_start(pod, command, false, false))
+    /// Starts a program whose input stays open. Both ends must be dropped for the client to be gone.
+    pub(crate) async fn start_exec(&self, pod: &str, command: &[&str]) -> (Input, Streaming<ExecResponse>) {
+        let (input, requests) = mpsc::channel(1);
+        input
+            .send(self.exec_start(pod, command, false, true))
             .await
             .unwrap();
-        // The input stays open: the client is there until it drops the answers.
-        tokio::spawn(async move { requests.closed().await });
-        let requests = tokio_stream::wrappers::ReceiverStream::new(stream);
-        Ok(self.client.runtime().exec(requests).await?.into_inner())
+        let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+        (
+            input,
+            self.client.runtime().exec(requests).await.unwrap().into_inner(),
+        )
     }
 
     pub(crate) async fn exec(&self, pod: &str, command: &[&str]) -> Done {

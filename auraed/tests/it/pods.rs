@@ -211,10 +211,10 @@ async fn a_client_that_goes_takes_its_program_along() {
     ))
     .await;
     node.until_running("host").await;
-    let stream = node.start_exec("host", &["sleep", "4321"]).await.unwrap();
+    let client = node.start_exec("host", &["sleep", "4321"]).await;
     let count = "busybox ps | busybox grep -c '[s]leep 4321'";
     assert_eq!(node.exec("host", &["sh", "-c", count]).await.stdout, "1\n");
-    drop(stream);
+    drop(client);
     let gone = format!("while [ $({count}) != 0 ]; do sleep 0.02; done");
     assert_eq!(node.exec("host", &["sh", "-c", &gone]).await.code, 0);
     node.remove("host").await;
