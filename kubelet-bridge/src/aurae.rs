@@ -3,6 +3,7 @@
 //! Two connections: one for what drives pods, one for streams that people open (logs, exec), so that many of those never
 //! stand in the way. Both mend themselves; the daemon's absence is noticed by the watch of pods ([`crate::source`]).
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use auraed_client::{Client, ClientConfig, ConnectError};
@@ -42,16 +43,18 @@ impl Aurae {
 
 /// True where the daemon could not be reached, or went away in the middle: the same call may succeed later.
 pub fn is_away(status: &Status) -> bool {
+    // What the daemon itself says has no cause on this side.
     matches!(
         status.code(),
         Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded
-    ) || auraed_client::connect_error(status).is_some()
+    ) || status.source().is_some()
 }
 
 /// What a call's failure was, for people: the connection's own words where there was none.
 pub fn reason(status: &Status) -> String {
     match auraed_client::connect_error(status) {
         Some(error) => crate::chain::sources(error),
+        None if status.source().is_some() => format!("the connection broke: {}", status.message()),
         None => status.message().to_owned(),
     }
 }

@@ -143,6 +143,18 @@ impl Resolver {
     }
 }
 
+impl ResolveError {
+    /// True where the pod itself is what is missing: the watch will tell of that.
+    pub fn is_of_no_pod(&self) -> bool {
+        match self {
+            ResolveError::Token { source, .. } => {
+                source.is_not_found() && source.to_string().starts_with("pod ")
+            }
+            ResolveError::Object { .. } => false,
+        }
+    }
+}
+
 impl Held {
     /// True where it holds just these.
     pub fn is_of(&self, references: &References) -> bool {

@@ -60,9 +60,12 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// auraed could not be reached: its return is told, nobody need be.
-    pub fn is_away(&self) -> bool {
-        matches!(self, RunError::Aurae(status) if crate::aurae::is_away(status))
+    /// Nobody need be told: auraed could not be reached, and its return is noticed; or the pod is no more.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            RunError::Aurae(status) => crate::aurae::is_away(status),
+            RunError::Resolve(error) => error.is_of_no_pod(),
+        }
     }
 }
 
@@ -103,7 +106,7 @@ async fn apply(context: &Context, subject: &Subject, held: &mut Option<Held>) ->
     };
     if !subject.exists {
         for warning in translation::pod::warnings(pod, &objects, &node.node) {
-            context.recorder.pod(pod, true, warning.event(), &warning.message);
+            context.recorder.problem(pod, &warning);
         }
     }
     drop(objects);
@@ -218,7 +221,7 @@ async fn refresh(context: &Context, subject: &Subject, held: &mut Option<Held>) 
         // An object went away under a running pod: what was mounted stays.
         Err(problems) => {
             for problem in problems {
-                context.recorder.pod(pod, true, problem.event(), &problem.message);
+                context.recorder.problem(pod, &problem);
             }
         }
     }

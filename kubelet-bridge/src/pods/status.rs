@@ -3,7 +3,7 @@
 use auraed_api::schedule::v0 as schedule;
 use auraed_api::schedule::v0::container_state::State as ContainerStateKind;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod, PodStatus};
 use translation::{Node, status};
 
 use super::state::{Stands, State};
@@ -36,33 +36,53 @@ pub fn desired(state: &State, node: &Node, now: Timestamp) -> Option<PodStatus> 
     }
 }
 
-/// True where the status only says that a start is under way, so that it may wait for a better one.
-pub fn is_beginning(status: &PodStatus) -> bool {
-    let waits = |container: &k8s_openapi::api::core::v1::ContainerStatus| {
-        let state = container.state.as_ref();
-        let quiet = |state: &k8s_openapi::api::core::v1::ContainerState| match &state.waiting {
-            Some(waiting) => {
-                matches!(
-                    waiting.reason.as_deref(),
-                    None | Some("ContainerCreating" | "PodInitializing")
-                )
-            }
-            None => state.running.is_none() && state.terminated.is_none(),
-        };
-        state.is_none_or(quiet)
-            && container
-                .last_state
-                .as_ref()
-                .is_none_or(|last| last.terminated.is_none())
-    };
+/// True where the status only says that a start or an end is under way, so that it may wait a moment for a better one.
+pub fn is_passing(status: &PodStatus) -> bool {
+    is_beginning(status) || is_ending(status)
+}
+
+fn is_beginning(status: &PodStatus) -> bool {
+    let init = status.init_container_statuses.iter().flatten();
     status.phase.as_deref() == Some("Pending")
-        && status.container_statuses.iter().flatten().all(waits)
-        && status.init_container_statuses.iter().flatten().all(waits)
+        && status
+            .container_statuses
+            .iter()
+            .flatten()
+            .chain(init)
+            .all(is_quiet)
+}
+
+/// A container that did not start yet, and of which nothing else can be said.
+fn is_quiet(container: &ContainerStatus) -> bool {
+    let never = container
+        .last_state
+        .as_ref()
+        .is_none_or(|last| last.terminated.is_none());
+    let quiet = |state: &ContainerState| match &state.waiting {
+        Some(waiting) => {
+            let reason = waiting.reason.as_deref();
+            matches!(reason, None | Some("ContainerCreating" | "PodInitializing"))
+        }
+        None => state.running.is_none() && state.terminated.is_none(),
+    };
+    never && container.state.as_ref().is_none_or(quiet)
+}
+
+/// All containers ended, and what comes of that, a phase or a restart, is not said yet.
+fn is_ending(status: &PodStatus) -> bool {
+    let ended = |container: &ContainerStatus| {
+        container
+            .state
+            .as_ref()
+            .is_some_and(|state| state.terminated.is_some())
+    };
+    let mut containers = status.container_statuses.iter().flatten().peekable();
+    status.phase.as_deref() == Some("Running") && containers.peek().is_some() && containers.all(ended)
 }
 
 /// What a pod is that was deleted before auraed had it: over, and its containers are not to be found.
 fn never_ran(pod: &Pod) -> schedule::PodStatus {
-    let container = |container: &k8s_openapi::api::core::v1::Container| schedule::ContainerStatus {
+    let container = |container: &Container| schedule::ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         state: Some(schedule::ContainerState {
@@ -91,5 +111,30 @@ fn never_ran(pod: &Pod) -> schedule::PodStatus {
         stopping: true,
         finished: true,
         ..schedule::PodStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn status(phase: &str, state: Value) -> PodStatus {
+        let container = json!({ "name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": state });
+        serde_json::from_value(json!({ "phase": phase, "containerStatuses": [container] })).expect("a status")
+    }
+
+    #[test]
+    fn only_what_says_nothing_yet_may_wait() {
+        let waiting = |reason: &str| json!({ "waiting": { "reason": reason } });
+        assert!(is_passing(&status("Pending", waiting("ContainerCreating"))));
+        assert!(!is_passing(&status("Pending", waiting("ErrImagePull"))));
+        assert!(!is_passing(&status("Running", waiting("CrashLoopBackOff"))));
+        let ended = json!({ "terminated": { "exitCode": 0 } });
+        assert!(is_passing(&status("Running", ended.clone())));
+        assert!(!is_passing(&status("Succeeded", ended)));
+        assert!(!is_passing(&status("Running", json!({ "running": {} }))));
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use translation::{Kind, Problem};
+use translation::Problem;
 
 use super::decide::{self, Run, Write};
 use super::run::{self, Subject};
@@ -20,9 +20,9 @@ use crate::backoff::Backoff;
 use crate::chain;
 use crate::resolve::Held;
 
-/// How long a status that only tells of a start under way waits for a better one: most starts are over by then, and a
+/// How long a status that only tells of a start or an end under way waits for a better one: most are over by then, and a
 /// request under way would hold the better one up.
-const BEGINNING: Duration = Duration::from_millis(100);
+const PASSING: Duration = Duration::from_millis(100);
 
 type Future_<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -78,7 +78,7 @@ pub(super) struct Worker {
     write: Lane<(Write, write::Outcome)>,
     views: watch::Sender<View>,
     /// Since when the desired status is one that may wait.
-    beginning: Option<Instant>,
+    passing: Option<Instant>,
 }
 
 /// Runs until nothing is left of the pod.
@@ -97,7 +97,7 @@ pub(super) async fn run_pod(
         run: Lane::new(Duration::from_secs(10)),
         write: Lane::new(Duration::from_secs(10)),
         views,
-        beginning: None,
+        passing: None,
     };
     loop {
         let wake = worker.start();
@@ -223,14 +223,13 @@ impl Worker {
 
     /// Until when a status may wait; none: write it now.
     fn may_wait(&mut self, desired: Option<&PodStatus>) -> Option<Instant> {
-        let may_wait = desired.is_some_and(status::is_beginning)
-            && matches!(self.state.stands, Stands::Nothing)
-            && !self.state.is_deleting();
+        let may_wait =
+            desired.is_some_and(status::is_passing) && matches!(self.state.stands, Stands::Nothing);
         if !may_wait {
-            self.beginning = None;
+            self.passing = None;
             return None;
         }
-        let until = *self.beginning.get_or_insert_with(Instant::now) + BEGINNING;
+        let until = *self.passing.get_or_insert_with(Instant::now) + PASSING;
         (until > Instant::now()).then_some(until)
     }
 
@@ -281,7 +280,7 @@ impl Worker {
                 self.run.failed(None);
                 // A pod that is on its way out takes its objects along.
                 let leaving = self.state.gone || self.state.is_deleting();
-                if !error.is_away() && !leaving {
+                if !error.is_quiet() && !leaving {
                     tracing::warn!(pod = %name(pod), "trying again: {}", chain::sources(&error));
                     self.context
                         .recorder
@@ -294,15 +293,8 @@ impl Worker {
     /// Something stands against the pod: forever, or until an object appears.
     fn stands(&mut self, subject: &Subject, problems: Vec<Problem>) {
         let pod = &subject.pod;
-        let recorder = &self.context.recorder;
         for problem in &problems {
-            match &problem.kind {
-                Kind::Config { container } => {
-                    let message = format!("Error: {}", problem.message);
-                    recorder.container(pod, container, problem.event(), &message);
-                }
-                _ => recorder.pod(pod, true, problem.event(), &problem.message),
-            }
+            self.context.recorder.problem(pod, problem);
         }
         if !problems.iter().any(Problem::is_final) {
             self.state.stands = Stands::Waiting(problems);

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
+use translation::Problem;
 
 use crate::backoff::Backoff;
 use crate::cluster::{CallError, Cluster};
@@ -25,6 +26,7 @@ const FORGET: Duration = Duration::from_secs(3600);
 const BURST: f64 = 25.0;
 const REFILL_PER_SECOND: f64 = 1.0 / 300.0;
 const TRIES: u32 = 12;
+const LONGEST_NAME: usize = 253;
 
 /// The front of the task; without a cluster events go nowhere.
 #[derive(Clone, Debug)]
@@ -76,16 +78,10 @@ impl Recorder {
         self.record(event(reference(pod), &self.node, warning, reason, message));
     }
 
-    /// Queues a warning about a container.
-    pub fn container(&self, pod: &Pod, container: &str, reason: &str, message: &str) {
-        let init = pod.spec.iter().filter_map(|spec| spec.init_containers.as_ref());
-        let is_init = init.flatten().any(|candidate| candidate.name == container);
-        let list = if is_init { "initContainers" } else { "containers" };
-        let about = ObjectReference {
-            field_path: Some(format!("spec.{list}{{{container}}}")),
-            ..reference(pod)
-        };
-        self.record(event(about, &self.node, true, reason, message));
+    /// Queues the event that tells a pod's owner of a problem.
+    pub fn problem(&self, pod: &Pod, problem: &Problem) {
+        let now = jiff::Timestamp::now();
+        self.record(translation::event::of_problem(problem, pod, &self.node, now));
     }
 }
 
@@ -102,14 +98,8 @@ fn reference(pod: &Pod) -> ObjectReference {
 
 fn event(about: ObjectReference, node: &str, warning: bool, reason: &str, message: &str) -> Event {
     let now = jiff::Timestamp::now();
-    let name = format!(
-        "{}.{:x}",
-        about.name.as_deref().unwrap_or(node),
-        now.as_nanosecond()
-    );
     Event {
         metadata: ObjectMeta {
-            name: Some(name),
             namespace: Some(about.namespace.clone().unwrap_or_else(|| "default".into())),
             ..ObjectMeta::default()
         },
@@ -229,7 +219,11 @@ impl Memory {
 
 async fn write(cluster: Cluster, mut events: mpsc::Receiver<Event>) {
     let mut memory = Memory::default();
-    while let Some(event) = events.recv().await {
+    let mut last = 0;
+    while let Some(mut event) = events.recv().await {
+        // Several may be of one moment: their names must differ all the same.
+        last = jiff::Timestamp::now().as_nanosecond().max(last + 1);
+        event.metadata.name = Some(named(&event, last));
         let key = Key::of(&event);
         let step = memory.step(&key, Instant::now());
         let name = event.metadata.name.clone().unwrap_or_default();
@@ -239,6 +233,13 @@ async fn write(cluster: Cluster, mut events: mpsc::Receiver<Event>) {
             Err(error) => tracing::debug!("an event is dropped: {}", crate::chain::sources(&error)),
         }
     }
+}
+
+fn named(event: &Event, moment: i128) -> String {
+    let about = event.involved_object.name.as_deref().unwrap_or("node");
+    let suffix = format!(".{moment:x}");
+    let end = about.floor_char_boundary(LONGEST_NAME - suffix.len());
+    format!("{}{suffix}", &about[..end])
 }
 
 /// Writes, with patience for a server that is away; true where an object was created.

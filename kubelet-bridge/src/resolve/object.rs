@@ -185,11 +185,10 @@ impl<K: Kind> Follower<K> {
         let mut refusals = 0;
         loop {
             let mut changed = self.cluster.changed();
-            let outcome = tokio::select! {
-                outcome = self.read_and_watch(&mut backoff, &mut refusals) => outcome,
+            let error = tokio::select! {
+                error = self.read_and_watch(&mut backoff, &mut refusals) => error,
                 () = changed.wait() => continue,
             };
-            let Err(error) = outcome else { continue };
             self.cluster.note(&error);
             refusals += u32::from(error.is_forbidden());
             let patient = error.is_forbidden() && refusals < FORBIDDEN_TRIES;
@@ -200,45 +199,40 @@ impl<K: Kind> Follower<K> {
         }
     }
 
-    /// Reads, then watches until the watch ends or breaks.
-    async fn read_and_watch(&self, backoff: &mut Backoff, refusals: &mut u32) -> Result<(), CallError> {
+    /// Reads, then watches until something breaks.
+    async fn read_and_watch(&self, backoff: &mut Backoff, refusals: &mut u32) -> CallError {
         let (namespace, name) = (&self.key.0, &self.key.1);
         let api: Api<K> = self.cluster.namespaced(namespace);
-        let mut version = match self.cluster.call(api.get(name)).await {
+        match self.cluster.call(api.get(name)).await {
             Ok(object) => {
-                if object.immutable() {
-                    self.publish(object);
+                let immutable = object.immutable();
+                self.publish(object);
+                if immutable {
                     return std::future::pending().await;
                 }
-                let version = object.resource_version().unwrap_or_default();
-                self.publish(object);
-                version
             }
-            Err(error) if error.is_not_found() => {
-                self.sender.send_if_modified(|state| {
-                    let news = !matches!(state, State::Missing);
-                    *state = State::Missing;
-                    news
-                });
-                // From any state: an object that came since is told as added.
-                "0".to_owned()
-            }
-            Err(error) => return Err(error),
-        };
-        backoff.reset();
+            Err(error) if error.is_not_found() => self.missing(),
+            Err(error) => return error,
+        }
         *refusals = 0;
         let place = self.cluster.watch_client();
         let api: Api<K> = Api::namespaced(place.client(), namespace);
+        // From any state: the object is told again as it is. Its own version may be too old to begin with.
+        let mut version = "0".to_owned();
         loop {
-            let again = self.watch(&api, &mut version).await?;
-            if !again {
-                return Ok(());
+            if let Err(error) = self.watch(&api, &mut version, backoff).await {
+                return error;
             }
         }
     }
 
-    /// One watch request; false where the object must be read again.
-    async fn watch(&self, api: &Api<K>, version: &mut String) -> Result<bool, CallError> {
+    /// One watch request, until the server ends it.
+    async fn watch(
+        &self,
+        api: &Api<K>,
+        version: &mut String,
+        backoff: &mut Backoff,
+    ) -> Result<(), CallError> {
         let parameters = WatchParams::default()
             .fields(&format!("metadata.name={}", self.key.1))
             .timeout(WATCH_SECONDS);
@@ -248,38 +242,44 @@ impl<K: Kind> Follower<K> {
         loop {
             let next = match tokio::time::timeout(silence, stream.next()).await {
                 Ok(Some(next)) => next?,
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(()),
                 Err(_) => return Err(CallError::Timeout),
             };
             match next {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     *version = object.resource_version().unwrap_or_default();
-                    if object.immutable() {
-                        self.publish(object);
-                        return Ok(false);
-                    }
                     self.publish(object);
                 }
                 WatchEvent::Deleted(object) => {
                     *version = object.resource_version().unwrap_or_default();
-                    self.sender.send_replace(State::Missing);
+                    self.missing();
                 }
                 WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
                 // Most often 410: the version is too old.
-                WatchEvent::Error(_) => return Ok(false),
+                WatchEvent::Error(status) => return Err(CallError::Refused(status.boxed())),
             }
+            backoff.reset();
         }
     }
 
+    /// Takes the object as it is, unless we know it as it was later.
     fn publish(&self, mut object: K) {
         object.meta_mut().managed_fields = None;
         self.sender.send_if_modified(|state| {
-            let same = matches!(state, State::Present(known)
-                if known.resource_version() == object.resource_version() && known.uid() == object.uid());
-            if !same {
+            let known = matches!(state, State::Present(known)
+                if known.uid() == object.uid() && version(&**known) >= version(&object));
+            if !known {
                 *state = State::Present(Arc::new(object));
             }
-            !same
+            !known
+        });
+    }
+
+    fn missing(&self) {
+        self.sender.send_if_modified(|state| {
+            let news = !matches!(state, State::Missing);
+            *state = State::Missing;
+            news
         });
     }
 
@@ -293,4 +293,12 @@ impl<K: Kind> Follower<K> {
             unread
         });
     }
+}
+
+/// Resource versions of one kind of object can be compared as numbers.
+fn version<K: Kind>(object: &K) -> u64 {
+    let version = object.meta().resource_version.as_deref();
+    version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
 }
