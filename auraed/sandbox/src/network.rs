@@ -17,22 +17,21 @@
 //! the interfaces with it. What the kernel cannot do (no nat) is a [`Warning`], not a failure.
 
 mod config;
+mod error;
 mod link;
 mod netns;
 mod nft;
 mod reconcile;
 mod sys;
+mod sysctl;
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 
-use fs_err as fs;
-use thiserror::Error;
-
 pub use config::{Ipv4Subnet, NetworkConfig, PortMapping, Protocol};
+pub use error::{NetworkError, Warning};
 
 use nft::{Entry, Table};
 
@@ -70,79 +69,6 @@ pub struct Reconciled {
     pub added_ports: usize,
 }
 
-/// What the pod network does without here.
-#[derive(Debug, Error)]
-pub enum Warning {
-    /// The kernel (or its configuration) has no IPv4 nat.
-    #[error("no nftables nat for IPv4: pods cannot reach beyond the node and host ports are not served")]
-    NoNat(#[source] io::Error),
-    /// Forwarding could not be switched on.
-    #[error("cannot write {path}: {effect}")]
-    Sysctl {
-        /// The file under /proc/sys.
-        path: String,
-        /// What does not work because of it.
-        effect: &'static str,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// Why the pod network could not be set up, changed or taken down.
-#[derive(Debug, Error)]
-pub enum NetworkError {
-    /// A configured value cannot be used.
-    #[error("network configuration: {field} {value:?}: {reason}")]
-    Config {
-        /// The field of [`NetworkConfig`].
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// The bridge's name is taken by an interface of another kind.
-    #[error("interface {0:?} exists and is no bridge: choose another name for the pod network's bridge")]
-    NotABridge(String),
-    /// A netlink request about interfaces, addresses or routes failed.
-    #[error("cannot {action}")]
-    Link {
-        /// The step, as a phrase.
-        action: String,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// An nftables transaction failed.
-    #[error("nftables: cannot {action}")]
-    Nft {
-        /// The step, as a phrase.
-        action: String,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// A network namespace could not be made or entered.
-    #[error("cannot {action} a network namespace")]
-    Namespace {
-        /// The step, as a verb.
-        action: &'static str,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// The host port is another pod's.
-    #[error("host port {port} is already taken by another pod")]
-    PortTaken {
-        /// The mapping, as text.
-        port: String,
-    },
-    /// Host ports are asked for, but the kernel has no nat.
-    #[error("host ports need nftables nat for IPv4, which this kernel lacks")]
-    NoNat,
-}
-
 /// Handle to the daemon's pod network.
 #[derive(Debug)]
 pub struct Network {
@@ -172,10 +98,10 @@ impl Network {
         let opened = Table::open(&config.table);
         let bridge = link::ensure_bridge(&links, &config).await?;
         warnings.extend(
-            sysctls(&config.bridge)
+            sysctl::wanted(&config.bridge)
                 .into_iter()
                 .filter_map(|(path, value, effect)| {
-                    set_sysctl(&path, value)
+                    sysctl::set(&path, value)
                         .err()
                         .map(|source| Warning::Sysctl { path, effect, source })
                 }),
@@ -429,37 +355,6 @@ fn interface_name(id: &str) -> String {
         .bytes()
         .fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     format!("v{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
-}
-
-/// Files under /proc/sys, their values, and what does not work without each.
-fn sysctls(bridge: &str) -> [(String, &'static str, &'static str); 3] {
-    [
-        (
-            "/proc/sys/net/ipv4/ip_forward".to_owned(),
-            "1",
-            "pods reach nothing beyond the node",
-        ),
-        (
-            format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"),
-            "1",
-            "host ports are not served on the node's 127.0.0.1",
-        ),
-        // Else a pod could make itself the node's IPv6 router.
-        (
-            format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"),
-            "0",
-            "pods may send the node IPv6 routes",
-        ),
-    ]
-}
-
-// What is as wanted is not written: in a container these files are often read-only.
-fn set_sysctl(path: &str, value: &str) -> io::Result<()> {
-    match fs::read_to_string(path) {
-        Ok(present) if present.trim() == value => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.contains("/ipv6/") => Ok(()),
-        _ => fs::write(Path::new(path), value),
-    }
 }
 
 /// Runs a transaction on a thread that may wait: another program's may be under way.
