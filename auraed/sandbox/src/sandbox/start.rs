@@ -84,9 +84,7 @@ impl Sandbox {
             spec.capabilities
         };
         let filter = match spec.seccomp {
-            Seccomp::Default if !spec.privileged => seccomp::default_filter(capabilities)
-                .map(|filter| filter.to_string())
-                .map_err(|error| Error::Init(format!("compile the system call filter: {error}")))?,
+            Seccomp::Default if !spec.privileged => seccomp::default_filter(capabilities).to_string(),
             Seccomp::Default | Seccomp::Unconfined => String::new(),
         };
         let process = Process {

@@ -356,14 +356,7 @@ pub(super) const WITH_CAPABILITY: &[(&str, &[i64])] = &[
     ("SYS_PACCT", &[libc::SYS_acct]),
     (
         "SYS_PTRACE",
-        &[
-            libc::SYS_kcmp,
-            libc::SYS_pidfd_getfd,
-            libc::SYS_process_madvise,
-            libc::SYS_process_vm_readv,
-            libc::SYS_process_vm_writev,
-            libc::SYS_ptrace,
-        ],
+        &[libc::SYS_kcmp, libc::SYS_pidfd_getfd, libc::SYS_process_madvise],
     ),
     ("SYS_TIME", &[libc::SYS_clock_settime, libc::SYS_settimeofday]),
     ("SYS_TTY_CONFIG", &[libc::SYS_vhangup]),

@@ -1,0 +1,162 @@
+//! What sandboxes and containers cost here: `cargo run --release -p auraed-sandbox --example figures [ROUNDS]`, as root.
+#![expect(clippy::print_stdout, reason = "figures")]
+#![expect(clippy::unwrap_used, reason = "a run that cannot go on has failed")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use auraed_sandbox::cgroup::{Limits, Qos};
+use auraed_sandbox::{
+    Capabilities, ContainerSpec, ExecSpec, Host, HostConfig, NetworkNamespace, Rootfs, Sandbox, SandboxEvent,
+    SandboxSpec, Seccomp, User, default_masked_paths, default_read_only_paths,
+};
+
+#[derive(Default)]
+struct Times {
+    create: Vec<Duration>,
+    start: Vec<Duration>,
+    run: Vec<Duration>,
+    exec: Vec<Duration>,
+    destroy: Vec<Duration>,
+    memory: Vec<u64>,
+}
+
+#[tokio::main]
+async fn main() {
+    let rounds = std::env::args()
+        .nth(1)
+        .map_or(100, |rounds| rounds.parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    for name in ["bin", "proc", "sys", "dev", "etc"] {
+        fs_err::create_dir_all(root.join(name)).unwrap();
+    }
+    fs_err::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    for name in ["true", "sleep"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    let host = Host::new(HostConfig {
+        run_dir: directory.path().join("run"),
+        state_dir: directory.path().join("state"),
+        cgroup_root: format!("aurae-figures-{}", std::process::id()),
+        log_max_bytes: 10 << 20,
+        log_max_files: 5,
+    })
+    .unwrap();
+    let mut times = Times::default();
+    for round in 0..rounds {
+        one(&host, directory.path(), round, &mut times).await;
+    }
+    host.cgroups().remove().await.unwrap();
+    for (name, mut values) in [
+        ("create sandbox", times.create),
+        ("start container", times.start),
+        ("run `true`", times.run),
+        ("exec `true`", times.exec),
+        ("destroy", times.destroy),
+    ] {
+        values.sort();
+        let at = |percent: usize| values[(values.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        println!(
+            "{name:16} least {:6.2} ms   p50 {:6.2} ms   p90 {:6.2} ms",
+            at(0),
+            at(50),
+            at(90)
+        );
+    }
+    times.memory.sort();
+    println!(
+        "pod init         p50 {} KiB of its own",
+        times.memory[times.memory.len() / 2]
+    );
+}
+
+async fn one(host: &Host, directory: &Path, round: u32, times: &mut Times) {
+    let begin = Instant::now();
+    let pod = SandboxSpec {
+        id: format!("pod{round}"),
+        hostname: "pod".to_owned(),
+        network: NetworkNamespace::Host,
+        host_pid: false,
+        host_ipc: false,
+        share_pid: false,
+        sysctls: Vec::new(),
+        cgroup: Limits::default(),
+        qos: Qos::Burstable,
+        tmpfs: Vec::new(),
+    };
+    let (sandbox, mut events) = Sandbox::create(host, pod).await.unwrap();
+    times.create.push(begin.elapsed());
+
+    let begin = Instant::now();
+    sandbox
+        .start_container(container(directory, round, "main", &["true"]))
+        .await
+        .unwrap();
+    times.start.push(begin.elapsed());
+    while !matches!(events.next().await.unwrap(), SandboxEvent::Exited(_)) {}
+    times.run.push(begin.elapsed());
+
+    sandbox
+        .start_container(container(directory, round, "long", &["sleep", "1000"]))
+        .await
+        .unwrap();
+    let begin = Instant::now();
+    let spec = ExecSpec {
+        args: vec!["true".to_owned()],
+        ..ExecSpec::default()
+    };
+    sandbox.exec("long", spec).await.unwrap().wait().await.unwrap();
+    times.exec.push(begin.elapsed());
+
+    times.memory.push(private_kib(sandbox.init_pid()));
+    let begin = Instant::now();
+    sandbox.destroy().await.unwrap();
+    times.destroy.push(begin.elapsed());
+}
+
+fn container(directory: &Path, round: u32, name: &str, args: &[&str]) -> ContainerSpec {
+    let own = directory.join(format!("state/pods/pod{round}/containers/{name}/0"));
+    ContainerSpec {
+        name: name.to_owned(),
+        attempt: 0,
+        id: format!("{name}{round}"),
+        rootfs: Rootfs {
+            lowers: vec![directory.join("root")],
+            upper: own.join("upper"),
+            work: own.join("work"),
+            read_only: false,
+        },
+        mounts: Vec::new(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        env: Vec::new(),
+        cwd: String::new(),
+        user: User::default(),
+        capabilities: Capabilities::default(),
+        no_new_privileges: false,
+        seccomp: Seccomp::Default,
+        privileged: false,
+        masked_paths: default_masked_paths(),
+        read_only_paths: default_read_only_paths(),
+        tty: false,
+        stdin: false,
+        log_path: directory.join(format!("logs/pod{round}/{name}/0.log")),
+        exit_path: own.join("exit.json"),
+        cgroup: Limits {
+            cpu_shares: Some(100),
+            memory_bytes: Some(128 << 20),
+            ..Limits::default()
+        },
+        oom_score_adj: 500,
+    }
+}
+
+/// What the process has for itself. Its text is in sealed memory, which all pods share.
+fn private_kib(pid: u32) -> u64 {
+    let memory = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("Anonymous:"))
+        .unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
