@@ -42,10 +42,11 @@ pub(super) fn ensure_memory(config: &Config) -> Result<(), DaemonError> {
 pub(super) fn release_memory(config: &Config) {
     let path = pods(config);
     let empty = fs_err::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
-    if empty && is_mount_point(&path) {
-        if let Err(error) = rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW) {
-            tracing::debug!(path = %path.display(), %error, "the file system in memory stays");
-        }
+    if empty
+        && is_mount_point(&path)
+        && let Err(error) = rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW)
+    {
+        tracing::debug!(path = %path.display(), %error, "the file system in memory stays");
     }
 }
 

@@ -22,7 +22,7 @@ use auraed_api::observe::v0 as api;
 use auraed_types::status::from_wire_time;
 use reader::{Progress, Reader, Selection};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -141,14 +141,14 @@ async fn serve(
 
 /// Runs file I/O where it may block.
 async fn blocking<T: Send + 'static>(
-    path: &PathBuf,
+    path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, LogError> {
     let done = tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)));
     done.map_err(|source| LogError {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }

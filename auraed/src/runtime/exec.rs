@@ -86,7 +86,7 @@ async fn start_program(engine: &Engine, start: api::ExecStart) -> Result<Running
         action: "run a program",
         pod: reference.pod.clone(),
         container: container.clone(),
-        source,
+        source: Box::new(source),
     };
     let mut exec = target.sandbox.exec(&container, spec).await.map_err(failed)?;
     let streams = |source| {
@@ -167,7 +167,7 @@ impl Running {
                 action: "wait for a program",
                 pod,
                 container,
-                source,
+                source: Box::new(source),
             }
             .into_status()),
         };

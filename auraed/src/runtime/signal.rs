@@ -20,6 +20,6 @@ pub(super) async fn signal(engine: &Engine, request: api::SignalRequest) -> Resu
         action: "send a signal",
         pod: reference.pod,
         container: target.container.to_string(),
-        source,
+        source: Box::new(source),
     })
 }

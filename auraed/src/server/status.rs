@@ -60,7 +60,7 @@ pub(crate) enum Failure {
         pod: String,
         container: String,
         #[source]
-        source: auraed_sandbox::Error,
+        source: Box<auraed_sandbox::Error>,
     },
     #[error(transparent)]
     Log(#[from] LogError),
@@ -218,11 +218,11 @@ mod tests {
             action: "run a program",
             pod: "p".into(),
             container: "c".into(),
-            source: auraed_sandbox::Error::Step {
+            source: Box::new(auraed_sandbox::Error::Step {
                 step: "connect to the init",
                 id: "p".into(),
                 source: io::Error::from_raw_os_error(2),
-            },
+            }),
         };
         let status = error.into_status();
         assert_eq!(status.code(), Code::Internal);

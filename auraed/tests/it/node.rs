@@ -1,7 +1,7 @@
 //! A machine with a daemon, a client and an image; what the tests of pods say in a line each.
 
 use crate::archive::{self, BUSYBOX};
-use crate::machine::{Machine, PATIENCE};
+use crate::machine::{Machine, PATIENCE, skipped};
 use auraed_api::observe::v0::{LogsRequest, LogsResponse};
 use auraed_api::runtime::v0::{
     CloseStdin, Container, ContainerReference, ExecRequest, ExecResponse, ExecStart, ImagePullPolicy,
@@ -12,7 +12,6 @@ use auraed_api::schedule::v0::{
     Terminated, Volume, WatchRequest, container_state, volume, watch_response,
 };
 use auraed_client::Client;
-use std::io::Write;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
@@ -45,7 +44,7 @@ impl Node {
     /// On a machine whose daemon runs.
     pub(crate) async fn on(machine: Machine) -> Option<Self> {
         let Some(archive) = archive::busybox() else {
-            writeln!(std::io::stderr(), "skipped: needs a static busybox").unwrap();
+            skipped("a test of pods", "needs a static busybox");
             machine.finish().await;
             return None;
         };
@@ -112,10 +111,10 @@ impl Node {
         let mut watch = watch.into_inner();
         let waiting = async {
             while let Some(message) = watch.message().await.unwrap() {
-                if let Some(watch_response::Event::Changed(status)) = message.event {
-                    if wanted(&status) {
-                        return status;
-                    }
+                if let Some(watch_response::Event::Changed(status)) = message.event
+                    && wanted(&status)
+                {
+                    return status;
                 }
             }
             panic!("the watch ended");
