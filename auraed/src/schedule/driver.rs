@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use auraed_state::{PodRow, State, Stop};
 use auraed_types::pod::{Files, VolumeSource};
+use auraed_types::status::ContainerState;
 use auraed_types::{Pod, PodId, PodStatus, VolumeName};
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +26,7 @@ use super::events::EventHub;
 use super::executor::{Executor, Kept, Recorded};
 use super::machine::{Action, Input, Machine};
 use super::moment::Clock;
+use super::record::{Mark, Marks};
 use super::timeline::Steps;
 use super::watch::Statuses;
 
@@ -96,6 +98,8 @@ pub(crate) struct Driver<E, R> {
     stop: CancellationToken,
     /// As published last, without its revision.
     shown: Option<PodStatus>,
+    /// What probes have found, as kept last.
+    marked: Marks,
     /// The encoded pod without secret values, for SQLite.
     redacted: Vec<u8>,
     /// The newest write to SQLite, until somebody waits for it.
@@ -135,6 +139,7 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
             steps,
             stop: parts.stop,
             shown: None,
+            marked: Marks::new(),
             redacted,
             recorded: None,
             removals: Vec::new(),
@@ -215,6 +220,11 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
             return;
         }
         self.shown = Some(status.clone());
+        let marks = marks(self.machine.pod(), &status);
+        if marks != self.marked && !self.machine.is_finished() {
+            self.executor.keep_marks(marks.clone());
+            self.marked = marks;
+        }
         status.revision = self.revisions.next();
         self.outlets.statuses.publish(Arc::new(status));
     }
@@ -361,6 +371,27 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
             Err(_) => Err(EngineError::Closed),
         }
     }
+}
+
+/// What probes have found of the runs that go on. Containers without probes need no mark.
+fn marks(pod: &Pod, status: &PodStatus) -> Marks {
+    let probed = |container: &&auraed_types::pod::Container| {
+        container.startup_probe.is_some() || container.readiness_probe.is_some()
+    };
+    let mark = |container: &auraed_types::pod::Container| {
+        let all = status.init_containers.iter().chain(&status.containers);
+        let status = all.into_iter().find(|status| status.name == container.name)?;
+        let running = matches!(status.state, ContainerState::Running { .. });
+        let id = status.container_id.clone().filter(|_| running)?;
+        Some((
+            id,
+            Mark {
+                started: status.started,
+                ready: status.ready,
+            },
+        ))
+    };
+    pod.all_containers().filter(probed).filter_map(mark).collect()
 }
 
 /// What a repeat of a pod changes: what may, of a pod that runs; all but its containers' names, of one that waits for

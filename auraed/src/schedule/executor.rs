@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::RecordError;
 use super::machine::{Action, Input};
+use super::record::Marks;
 
 pub(crate) use node::{Cell, Node, NodeExecutor};
 pub(crate) use runs::found_runs;
@@ -49,6 +50,9 @@ pub(crate) trait Executor: Send + 'static {
 
     /// Writes the whole pod, with its secret values, to memory.
     fn keep_message(&mut self, pod: &Arc<Pod>) -> Kept;
+
+    /// Writes what probes have found to memory.
+    fn keep_marks(&mut self, marks: Marks);
 
     /// Ends all that is under way, at whatever point it is.
     fn shut_down(self) -> impl Future<Output = ()> + Send;

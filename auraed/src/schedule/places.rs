@@ -4,7 +4,7 @@
 //! <state>/pods/<id>/containers/<name>/<attempt>/{upper,work,run.json,exit.json,termination-log}
 //!                  /volumes/<volume>/              empty directories on disk
 //!                  /etc/{hosts,resolv.conf,hostname}
-//! <run>/pods/<id>/{init.sock,pod.pb,files/<volume>}
+//! <run>/pods/<id>/{init.sock,pod.pb,probes.json,files/<volume>}
 //! <log>/<namespace>_<name>_<id>/<container>/<attempt>.log
 //! ```
 
@@ -52,6 +52,11 @@ impl Places {
     /// The whole pod, with its secret values.
     pub(crate) fn message(&self) -> PathBuf {
         self.run.join("pod.pb")
+    }
+
+    /// What probes have found.
+    pub(crate) fn marks(&self) -> PathBuf {
+        self.run.join("probes.json")
     }
 
     /// All runs of a container.

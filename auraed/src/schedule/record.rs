@@ -2,6 +2,7 @@
 //!
 //! Both are JSON with a version. Fields are only ever added, with a default; golden files in `record/` hold every version.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use auraed_types::{ContainerId, PodStatus};
@@ -54,6 +55,19 @@ pub(crate) struct RunRecord {
     pub(crate) restart_delay_seconds: u64,
     /// When the start was asked for.
     pub(crate) created_at: Timestamp,
+}
+
+/// What probes have found of the runs that go on, in memory beside the pod: a new daemon believes it until it has asked
+/// them itself. By the runs' ids.
+pub(crate) type Marks = BTreeMap<ContainerId, Mark>;
+
+/// What probes have found of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// It has started.
+    pub(crate) started: bool,
+    /// It can serve.
+    pub(crate) ready: bool,
 }
 
 /// Why a record could not be read.

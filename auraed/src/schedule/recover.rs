@@ -9,6 +9,7 @@
 //! nobody from theirs; it is left as it is, and an error says so.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use auraed_sandbox::network::Live;
@@ -50,7 +51,8 @@ pub(super) async fn recover(node: &Node, clock: Clock) -> Result<Vec<Recovered>,
         .filter_map(std::future::ready)
         .collect::<Vec<_>>()
         .await;
-    remove_leftovers(node, &known).await;
+    let logs = unknown_logs(node, &known).await;
+    remove_leftovers(node, &known, logs).await;
     reconcile_network(node, &known, &recovered).await;
     Ok(recovered)
 }
@@ -153,8 +155,29 @@ async fn own_addresses(node: &Node, pod: &Pod) -> Vec<std::net::IpAddr> {
     own.map(|address| address.address.into()).collect()
 }
 
+/// The logs of pods that nobody knows, by what is in memory of them: other programs may have logs beside them.
+async fn unknown_logs(node: &Node, known: &HashSet<String>) -> Vec<PathBuf> {
+    let (directories, known) = (node.directories.clone(), known.clone());
+    let look = move || {
+        let entries = fs_err::read_dir(directories.run.join("pods"))?;
+        let logs = entries.flatten().filter_map(|entry| {
+            let unknown = entry
+                .file_name()
+                .to_str()
+                .is_none_or(|name| !known.contains(name));
+            let bytes = unknown.then(|| files::read(&entry.path().join("pod.pb")))?;
+            let message = auraed_api::schedule::v0::Pod::decode(bytes.ok()??.as_slice()).ok()?;
+            let pod = Pod::try_from(message).ok()?;
+            Some(Places::of(&pod, &directories).logs().to_owned())
+        });
+        std::io::Result::Ok(logs.collect())
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.ok().and_then(Result::ok).unwrap_or_default()
+}
+
 /// Removes what pods left that nobody knows: started and never written, or forgotten and not quite gone.
-async fn remove_leftovers(node: &Node, known: &HashSet<String>) {
+async fn remove_leftovers(node: &Node, known: &HashSet<String>, logs: Vec<PathBuf>) {
     match auraed_sandbox::remove_leftovers(&node.host, known).await {
         Ok(found) => {
             if !found.removed.is_empty() {
@@ -177,6 +200,9 @@ async fn remove_leftovers(node: &Node, known: &HashSet<String>) {
     let swept = tokio::task::spawn_blocking(move || {
         for root in [directories.state.join("pods"), directories.run.join("pods")] {
             sweep(&root, &known)?;
+        }
+        for directory in logs {
+            files::remove_tree(&directory)?;
         }
         std::io::Result::Ok(())
     });

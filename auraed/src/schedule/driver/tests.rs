@@ -114,6 +114,8 @@ impl Executor for FakeExecutor {
 
     fn set_pod(&mut self, _pod: &Arc<Pod>) {}
 
+    fn keep_marks(&mut self, _marks: Marks) {}
+
     async fn shut_down(self) {}
 
     fn keep_message(&mut self, pod: &Arc<Pod>) -> Kept {

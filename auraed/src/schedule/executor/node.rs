@@ -21,6 +21,7 @@ use crate::schedule::files;
 use crate::schedule::handler::{self, Target};
 use crate::schedule::machine::{Action, HookKind, Index, Input, ProbeKind, Probed};
 use crate::schedule::places::Places;
+use crate::schedule::record::Marks;
 
 /// What all executors of this node share.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ pub(crate) struct Cell {
     shared: Mutex<Shared>,
     /// Held while content of volumes is written.
     pub(super) files: tokio::sync::Mutex<()>,
+    /// Held while marks of probes are written: waiters come in order.
+    marks: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,8 @@ impl Cell {
         };
         Cell {
             shared: Mutex::new(shared),
-            files: tokio::sync::Mutex::new(()),
+            files: tokio::sync::Mutex::default(),
+            marks: tokio::sync::Mutex::default(),
         }
     }
 
@@ -196,6 +200,18 @@ impl Executor for NodeExecutor {
             files::replace(&places.message(), &message.encode_to_vec(), 0o600)
         };
         tokio::task::spawn_blocking(write)
+    }
+
+    fn keep_marks(&mut self, marks: Marks) {
+        let (task, places) = (self.task(&self.cell.pod()), self.places.clone());
+        self.tasks.spawn(async move {
+            let _turn = task.cell.marks.lock().await;
+            let write = move || files::replace(&places.marks(), &serde_json::to_vec(&marks)?, 0o600);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+                // A restarted daemon takes the containers for ready until their probes say otherwise.
+                tracing::debug!(pod = %task.pod.id, %error, "what probes have found is not kept");
+            }
+        });
     }
 
     async fn shut_down(mut self) {

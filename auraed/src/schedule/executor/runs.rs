@@ -12,7 +12,7 @@ use super::node::Task;
 use crate::schedule::files;
 use crate::schedule::machine::{Exit, FoundContainer, FoundRun, FoundState, Index};
 use crate::schedule::places::Places;
-use crate::schedule::record::RunRecord;
+use crate::schedule::record::{Marks, RunRecord};
 use crate::schedule::termination::{self, Sources};
 
 impl Task {
@@ -42,11 +42,14 @@ impl Task {
 
 /// What was found of every container, in the order of the pod; `alive` is what its init tells, if it lives.
 pub(crate) fn found_runs(pod: &Pod, places: &Places, alive: &[ContainerRun]) -> Vec<FoundContainer> {
-    let alive: HashMap<&str, &ContainerRun> = alive.iter().map(|run| (run.id.as_str(), run)).collect();
+    let known = Known {
+        alive: alive.iter().map(|run| (run.id.as_str(), run)).collect(),
+        marks: marks(places),
+    };
     let found = |container: &Container| {
         let mut newest = attempts(places, container);
         newest.drain(..newest.len().saturating_sub(2));
-        let run = |attempt| found_run(pod, places, container, attempt, &alive);
+        let run = |attempt| found_run(pod, places, container, attempt, &known);
         FoundContainer {
             runs: newest.into_iter().filter_map(run).collect(),
         }
@@ -54,12 +57,28 @@ pub(crate) fn found_runs(pod: &Pod, places: &Places, alive: &[ContainerRun]) -> 
     pod.all_containers().map(found).collect()
 }
 
+/// What is known of runs beside their own files.
+struct Known<'a> {
+    /// From the pod's init.
+    alive: HashMap<&'a str, &'a ContainerRun>,
+    /// From the daemon before.
+    marks: Marks,
+}
+
+/// What cannot be read is asked anew.
+fn marks(places: &Places) -> Marks {
+    let bytes = files::read(&places.marks()).ok().flatten();
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
 fn found_run(
     pod: &Pod,
     places: &Places,
     container: &Container,
     attempt: u32,
-    alive: &HashMap<&str, &ContainerRun>,
+    known: &Known<'_>,
 ) -> Option<FoundRun> {
     let place = places.attempt(container.name.as_str(), attempt);
     let bytes = files::read(&place.run_record()).ok()??;
@@ -71,7 +90,8 @@ fn found_run(
             return None;
         }
     };
-    let told = alive.get(record.id.as_str()).map(|run| (*run).clone());
+    let mark = known.marks.get(&record.id);
+    let told = known.alive.get(record.id.as_str()).map(|run| (*run).clone());
     let state = match told {
         Some(ContainerRun {
             state: RunState::Running { started_at },
@@ -80,8 +100,8 @@ fn found_run(
             let since = Timestamp::try_from(started_at).unwrap_or(record.created_at);
             FoundState::Running {
                 since,
-                started: None,
-                ready: None,
+                started: mark.map(|mark| mark.started),
+                ready: mark.map(|mark| mark.ready),
             }
         }
         told => {

@@ -121,8 +121,8 @@ impl Machine {
             Probes::adopted(
                 machine.spec(index),
                 now.steady,
-                started.unwrap_or(true),
-                ready.unwrap_or(true),
+                started.unwrap_or(false),
+                ready.unwrap_or(false),
             )
         };
         for FoundRun { record, state } in runs {
