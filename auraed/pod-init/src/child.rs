@@ -96,6 +96,8 @@ fn continue_in_new_process() -> Result<()> {
     match sys::fork(sys::namespaces::SIBLING, None).blame_node("fork")? {
         Some(pid) => {
             report(&Progress::Process(pid.as_raw_nonzero().get()), Vec::new())?;
+            // The end of the status socket is the new process's to give, however long this one takes to end.
+            sys::duplicate_to(go.as_fd(), STATUS, true).blame_node("fork")?;
             rustix::io::write(&go, b"!").blame_node("fork")?;
             sys::exit(0)
         }
