@@ -5,9 +5,12 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use auraed_client::{Client, ClientConfig, ConnectError};
 use tonic::{Code, Status};
+
+use crate::files::Changes;
 
 /// auraed, and who we are to it.
 #[derive(Clone, Debug)]
@@ -38,6 +41,21 @@ impl Aurae {
     /// What stands in the way; see [`ConnectError::is_retryable`].
     pub async fn probe(&self) -> Result<(), ConnectError> {
         Client::connect(self.config.clone()).await.map(drop)
+    }
+}
+
+impl Aurae {
+    /// Returns when the daemon makes its socket anew, or after `at_most`.
+    pub async fn maybe_back(&self, at_most: Duration) {
+        let socket = [self.config.socket.clone()];
+        // Where the directory is not there yet, time alone tells.
+        let Ok(mut changes) = Changes::of_files(&socket) else {
+            return tokio::time::sleep(at_most).await;
+        };
+        tokio::select! {
+            () = changes.next() => {}
+            () = tokio::time::sleep(at_most) => {}
+        }
     }
 }
 

@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, watch};
 pub mod decide;
 pub mod directory;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod state;
 pub mod status;
 pub mod table;

@@ -28,6 +28,8 @@ pub struct Subject {
     pub exists: bool,
     /// The connection to auraed that this is for.
     pub session: u64,
+    /// How often auraed had forgotten it.
+    pub forgotten: u32,
 }
 
 /// How an operation ended.
@@ -41,6 +43,8 @@ pub enum Outcome {
     Refreshed,
     /// auraed was told to stop it, with this grace.
     Stopped(u64),
+    /// auraed does not know it.
+    Unknown,
     /// auraed has nothing of it.
     Removed,
     /// Not done; trying again may help.
@@ -60,6 +64,15 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// What was asked was surely not done.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            RunError::Aurae(status) => !crate::aurae::is_away(status),
+            // auraed was not asked.
+            RunError::Resolve(_) => true,
+        }
+    }
+
     /// Nobody need be told: auraed could not be reached, and its return is noticed; or the pod is no more.
     pub fn is_quiet(&self) -> bool {
         match self {
@@ -235,7 +248,7 @@ async fn stop(context: &Context, subject: &Subject, grace: u64) -> Result<Outcom
     };
     match context.aurae.control.schedule().stop(request).await {
         Ok(_) => Ok(Outcome::Stopped(grace)),
-        Err(status) if status.code() == Code::NotFound => Ok(Outcome::Stopped(grace)),
+        Err(status) if status.code() == Code::NotFound => Ok(Outcome::Unknown),
         Err(status) => Err(status.into()),
     }
 }

@@ -26,7 +26,9 @@ pub struct State {
     pub session: u64,
     /// `observed` is up to date.
     pub synced: bool,
-    /// auraed was given this, in that session.
+    /// auraed may have been given it, in that session.
+    pub handed: Option<u64>,
+    /// auraed has this, since that session.
     pub applied: Option<Applied>,
     /// What stands against it.
     pub stands: Stands,
@@ -38,9 +40,11 @@ pub struct State {
     pub removed: bool,
     /// The API was told to forget it and did.
     pub deleted: bool,
+    is_handing_over: bool,
     /// A patch that changed nothing in the API's object as we know it.
     pub futile: Option<Value>,
-    forgotten: u32,
+    /// How often auraed said that it forgot the pod.
+    pub forgotten: u32,
     told_mirror: Option<Arc<Pod>>,
 }
 
@@ -80,12 +84,14 @@ impl State {
             observed: inbox.observed,
             session: inbox.session,
             synced: inbox.synced,
+            handed: None,
             applied: None,
             stands: Stands::Nothing,
             stale: false,
             stopping: None,
             removed: false,
             deleted: false,
+            is_handing_over: false,
             futile: None,
             forgotten: inbox.forgotten,
             told_mirror: inbox.mirror,
@@ -97,12 +103,17 @@ impl State {
         self.gone |= inbox.gone;
         self.session = inbox.session;
         self.synced = inbox.synced;
-        if inbox.synced || inbox.observed.is_some() {
+        // What finished stays so, even where auraed was made to forget it: its last status may not be in the API yet.
+        let finished = self.observed.as_ref().is_some_and(|observed| observed.finished);
+        if inbox.observed.is_some() || (inbox.synced && !finished) {
             self.observed = inbox.observed;
         }
         if inbox.forgotten != self.forgotten {
             self.forgotten = inbox.forgotten;
             self.applied = None;
+            if !self.is_handing_over {
+                self.handed = None;
+            }
         }
         match self.origin {
             Origin::Api => {
@@ -185,25 +196,49 @@ impl State {
         self.synced && over
     }
 
-    /// auraed was given some state of it, in this session.
+    /// auraed may have been given some state of it and will tell of it.
     pub fn is_handed_over(&self) -> bool {
-        self.applied
-            .as_ref()
-            .is_some_and(|applied| applied.session == self.session)
+        self.is_handing_over || self.handed == Some(self.session)
+    }
+
+    /// It is being handed over from now on.
+    pub fn hands_over(&mut self) {
+        self.handed = Some(self.session);
+        self.is_handing_over = true;
+    }
+
+    /// auraed took it, in the state and session that it was handed over in.
+    pub fn took(&mut self, applied: Applied, forgotten: u32) {
+        self.is_handing_over = false;
+        self.handed = Some(self.session);
+        self.stands = Stands::Nothing;
+        // Unless it was removed by somebody else meanwhile.
+        self.applied = (forgotten == self.forgotten).then_some(applied);
+    }
+
+    /// auraed surely does not have it from us: it was not asked, said no, or does not know it.
+    pub fn took_not(&mut self) {
+        self.is_handing_over = false;
+        self.handed = None;
+        self.applied = None;
+    }
+
+    /// Something was not done; where that was handing over, auraed `surely` does not have it, or perhaps.
+    pub fn failed(&mut self, surely: bool) {
+        if std::mem::take(&mut self.is_handing_over) && surely {
+            self.handed = None;
+        }
     }
 
     /// auraed may know of it.
     pub fn may_exist(&self) -> bool {
-        !self.removed && (self.observed.is_some() || self.applied.is_some())
+        !self.removed && (self.observed.is_some() || self.handed.is_some())
     }
 
     /// What auraed was given, in this session, is what should run.
     pub fn is_applied(&self) -> bool {
-        self.is_handed_over()
-            && self
-                .applied
-                .as_ref()
-                .is_some_and(|applied| !changed(&applied.pod, &self.pod))
+        let applied = self.applied.as_ref();
+        applied.is_some_and(|applied| applied.session == self.session && !changed(&applied.pod, &self.pod))
     }
 
     /// The seconds that its processes have to end.

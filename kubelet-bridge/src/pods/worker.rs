@@ -165,7 +165,11 @@ impl Worker {
             pod: Arc::clone(&self.state.pod),
             exists: self.state.observed.is_some(),
             session: self.state.session,
+            forgotten: self.state.forgotten,
         };
+        if run == Run::Apply {
+            self.state.hands_over();
+        }
         tracing::debug!(pod = %name(&subject.pod), ?run, "auraed");
         self.state.stale = false;
         let held = self.held.take();
@@ -253,14 +257,18 @@ impl Worker {
         let pod = &subject.pod;
         match outcome {
             run::Outcome::Applied => {
-                self.state.applied = Some(Applied {
-                    session: subject.session,
-                    pod: Arc::clone(pod),
-                });
-                self.state.stands = Stands::Nothing;
+                let pod = Arc::clone(pod);
+                self.state.took(
+                    Applied {
+                        session: subject.session,
+                        pod,
+                    },
+                    subject.forgotten,
+                );
                 self.run.succeeded();
             }
             run::Outcome::Stands(problems) => {
+                self.state.took_not();
                 self.run.succeeded();
                 self.stands(&subject, problems);
             }
@@ -269,11 +277,16 @@ impl Worker {
                 self.state.stopping = Some((subject.session, grace));
                 self.run.succeeded();
             }
+            run::Outcome::Unknown => {
+                self.state.took_not();
+                self.run.succeeded();
+            }
             run::Outcome::Removed => {
                 self.state.removed = true;
                 self.run.succeeded();
             }
             run::Outcome::Failed(error) => {
+                self.state.failed(error.is_answer());
                 // What was to be refreshed still is.
                 self.state.stale |=
                     self.state.is_applied() || matches!(self.state.stands, Stands::Waiting(_));

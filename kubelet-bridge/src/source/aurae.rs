@@ -33,7 +33,7 @@ pub async fn follow(aurae: Aurae, inputs: Inputs, link: watch::Sender<Link>) {
             *link = Link::Down(reason);
             news
         });
-        tokio::time::sleep(backoff.delay()).await;
+        aurae.maybe_back(backoff.delay()).await;
     }
 }
 

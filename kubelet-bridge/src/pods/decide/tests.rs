@@ -63,10 +63,12 @@ fn state(pod: Arc<Pod>, observed: Option<Arc<schedule::PodStatus>>) -> State {
 }
 
 fn applied(mut state: State) -> State {
-    state.applied = Some(Applied {
+    state.hands_over();
+    let applied = Applied {
         session: state.session,
         pod: Arc::clone(&state.pod),
-    });
+    };
+    state.took(applied, 0);
     state
 }
 
