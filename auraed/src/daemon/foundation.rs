@@ -32,6 +32,14 @@ impl Foundation {
         places::make(config)?;
         let locks = Locks::take(config).await?;
         places::ensure_memory(config)?;
+        let built = Self::build(config, locks).await;
+        if built.is_err() {
+            places::release_memory(config);
+        }
+        built
+    }
+
+    async fn build(config: &Config, locks: Locks) -> Result<Self, DaemonError> {
         let state = State::open(&config.state_dir.join("aurae.db"))?;
         let host = Arc::new(Host::new(HostConfig {
             run_dir: config.run_dir.clone(),

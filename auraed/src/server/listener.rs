@@ -1,19 +1,20 @@
 //! The Unix socket and the handshakes on it.
 //!
-//! Each handshake has a task and five seconds of its own; a bounded number is under way at once, and while that many
-//! are, the kernel's queue holds the rest.
+//! Each handshake has a task and five seconds of its own. Every user may have a bounded number of them under way, so that
+//! one who opens connections and says nothing is in nobody's way but his own.
 
 use super::peer::{Connection, Peer};
 use auraed_identity::{Identity, InvalidClientId};
 use rustls::ServerConfig;
+use std::collections::HashMap;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt;
@@ -23,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 /// How long a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Handshakes that are under way at once.
-const HANDSHAKES: usize = 128;
+/// Handshakes that one user may have under way at once.
+const HANDSHAKES: usize = 64;
 
 /// Connections that wait for the HTTP/2 server to take them.
 const WAITING: usize = 32;
@@ -136,20 +137,70 @@ impl Drop for Listener {
 }
 
 async fn accept_all(socket: &UnixListener, handshake: Handshake) {
-    let permits = Arc::new(Semaphore::new(HANDSHAKES));
-    // Never closed, so there is always a permit to come.
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+    let underway = Underway::default();
+    loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                let handshake = handshake.clone();
-                tokio::spawn(async move {
-                    handshake.run(stream).await;
-                    drop(permit);
-                });
+                let credentials = stream.peer_cred().ok();
+                let user = credentials.map(|peer| peer.uid());
+                let process = credentials.and_then(|peer| peer.pid());
+                match underway.begin(user) {
+                    Some(place) => {
+                        let handshake = handshake.clone();
+                        tokio::spawn(async move {
+                            handshake.run(stream, user, process).await;
+                            drop(place);
+                        });
+                    }
+                    None => tracing::debug!(uid = user, pid = process, "a user opens too many connections"),
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// How many handshakes each user has under way.
+#[derive(Clone, Default)]
+struct Underway(Arc<Mutex<HashMap<Option<u32>, usize>>>);
+
+/// One handshake's place among its user's.
+struct Place {
+    underway: Underway,
+    user: Option<u32>,
+}
+
+impl Underway {
+    /// `None` if the user has as many as one may.
+    fn begin(&self, user: Option<u32>) -> Option<Place> {
+        let mut users = self.users();
+        let count = users.entry(user).or_default();
+        if *count >= HANDSHAKES {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            underway: self.clone(),
+            user,
+        })
+    }
+
+    /// A poisoned lock means that a panic hit between two changes of a map, which is still a map.
+    fn users(&self) -> MutexGuard<'_, HashMap<Option<u32>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut users = self.underway.users();
+        if let Some(count) = users.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(&self.user);
             }
         }
     }
@@ -164,10 +215,7 @@ struct Handshake {
 }
 
 impl Handshake {
-    async fn run(self, stream: UnixStream) {
-        let credentials = stream.peer_cred().ok();
-        let uid = credentials.map(|peer| peer.uid());
-        let pid = credentials.and_then(|peer| peer.pid());
+    async fn run(self, stream: UnixStream, uid: Option<u32>, pid: Option<i32>) {
         let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             // Somebody looked whether the socket is served, and went.
@@ -189,5 +237,24 @@ impl Handshake {
             .ready
             .send(Connection::new(stream, Peer { client, uid, pid }))
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_users_handshakes_are_counted_alone() {
+        let underway = Underway::default();
+        let mut places: Vec<_> = (0..HANDSHAKES)
+            .map(|_| underway.begin(Some(1000)).unwrap())
+            .collect();
+        assert!(underway.begin(Some(1000)).is_none());
+        assert!(underway.begin(Some(0)).is_some());
+        places.pop();
+        assert!(underway.begin(Some(1000)).is_some());
+        places.clear();
+        assert!(underway.users().is_empty());
     }
 }

@@ -11,4 +11,7 @@ mod crash;
 mod machine;
 mod node;
 mod pods;
+mod schedule_life;
+mod schedule_recovery;
+mod schedule_volumes;
 mod start;
