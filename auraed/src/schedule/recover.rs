@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use auraed_sandbox::network::Live;
 use auraed_sandbox::{ContainerRun, Sandbox};
@@ -31,6 +32,9 @@ use crate::server::chain;
 
 /// Pods that are looked at side by side.
 const AT_ONCE: usize = 16;
+
+/// A pod init answers at once; one that is stopped, or whose machine is that busy, is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A pod that is here again.
 pub(super) struct Recovered {
@@ -78,8 +82,9 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered
     let mut adopted = None;
     let mut runs: Vec<ContainerRun> = Vec::new();
     if found.record.finished.is_none() {
-        match Sandbox::adopt(&node.host, &id).await {
-            Ok(Some((sandbox, events, alive))) => {
+        // The kernel ends what an init held; what is left of one that does not answer goes when its successor is made.
+        match tokio::time::timeout(PATIENCE, Sandbox::adopt(&node.host, &id)).await {
+            Ok(Ok(Some((sandbox, events, alive)))) => {
                 let addresses = own_addresses(node, &pod).await;
                 found.sandbox = Some(FoundSandbox {
                     init_pid: sandbox.init_pid(),
@@ -92,15 +97,15 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered
                 });
                 runs = alive;
             }
-            Ok(None) => {}
-            // The kernel ends what its init held; what is left of it goes when the sandbox is made anew.
-            Err(error) => {
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
                 tracing::error!(
                     pod = id,
                     error = chain(&error),
                     "a pod's init does not answer: it is made anew"
                 );
             }
+            Err(_) => tracing::error!(pod = id, "a pod's init does not answer: it is made anew"),
         }
     }
     let places = Places::of(&pod, &node.directories);
