@@ -21,6 +21,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::cluster::{CallError, Cluster};
@@ -31,6 +32,8 @@ const LINGER: Duration = Duration::from_secs(60);
 const FORBIDDEN_TRIES: u32 = 8;
 /// One watch request's length, and how long a silent one is believed.
 const WATCH_SECONDS: u32 = 290;
+/// A watch that the server ends sooner is begun anew with patience.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// What is known of an object.
 #[derive(Debug)]
@@ -220,8 +223,12 @@ impl<K: Kind> Follower<K> {
         // From any state: the object is told again as it is. Its own version may be too old to begin with.
         let mut version = "0".to_owned();
         loop {
+            let began = Instant::now();
             if let Err(error) = self.watch(&api, &mut version, backoff).await {
                 return error;
+            }
+            if began.elapsed() < SHORT {
+                tokio::time::sleep(backoff.delay()).await;
             }
         }
     }

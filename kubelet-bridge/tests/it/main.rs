@@ -2,4 +2,5 @@
 
 mod bridge;
 mod command_line;
+mod objects;
 mod waiting;
