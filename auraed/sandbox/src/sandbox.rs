@@ -95,6 +95,9 @@ pub enum Error {
     /// A container of this name runs already.
     #[error("a container of this name is running")]
     AlreadyRunning,
+    /// A pod init of this id runs already: adopt it.
+    #[error("a sandbox of this id is running")]
+    Exists,
     /// What was asked cannot be done in this container.
     #[error("{0}")]
     Refused(String),
@@ -183,7 +186,7 @@ impl Sandbox {
     /// Makes a sandbox: its cgroup, its namespaces and its pod init. What was made is removed when a step fails.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the pod is to blame (a sysctl, a hostname), else the step that failed.
+    /// [`Error::Exists`]; [`Error::Refused`] if the pod is to blame (a sysctl, a hostname); else the step that failed.
     pub async fn create(host: &Host, spec: SandboxSpec) -> Result<(Self, Events), Error> {
         launch::create(host, spec).await
     }

@@ -38,7 +38,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) network: Option<BorrowedFd<'a>>,
     /// The v2 cgroup's directory.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
-    /// Open `cgroup.procs` files of v1.
+    /// Open `tasks` files of v1.
     pub(crate) hierarchies: &'a [OwnedFd],
     pub(crate) null: BorrowedFd<'a>,
     pub(crate) log: BorrowedFd<'a>,

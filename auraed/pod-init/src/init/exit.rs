@@ -105,6 +105,7 @@ impl Init {
         if !cgroup::remove(&cgroups) {
             self.unremoved.push(cgroups);
         }
+        drop(live);
         if let Some(run) = run {
             self.containers.insert(index.min(self.containers.len()), Slot::Over(run.clone()));
             self.tell(Event::Exited(run));

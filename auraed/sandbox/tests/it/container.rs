@@ -1,6 +1,9 @@
 //! What a container finds, and how it ends.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use auraed_sandbox::{Mount, MountKind, RunState, Sandbox, StartError, Tmpfs, User, read_exit_record};
+use auraed_sandbox::{
+    Mount, MountKind, Propagation, RunState, Sandbox, StartError, Tmpfs, User, read_exit_record,
+};
 
 use crate::support::{Fixture, code, exit_of};
 
@@ -119,8 +122,7 @@ async fn environment_directory_and_hostname_are_as_asked() {
         spec.cwd = "/made/for/it".to_owned();
         spec.env.extend(["A=1".to_owned(), "A=2".to_owned()]);
     };
-    let script =
-        "pwd; hostname; echo $A $HOME $HOSTNAME; cat /proc/sys/kernel/hostname; umask; cat /proc/1/comm; true";
+    let script = "pwd; hostname; echo $A $HOME $HOSTNAME; cat /proc/sys/kernel/hostname; umask; cat /proc/1/comm; true";
     let (output, _) = fixture.run(adjust, script).await;
     assert_eq!(
         output,
@@ -341,5 +343,73 @@ async fn the_hosts_namespaces_can_be_used() {
         let own = fs_err::read_link(format!("/proc/self/ns/{kind}")).unwrap();
         assert_eq!(own.to_str() == Some(line), kind != "mnt", "{kind}");
     }
+    fixture.finish(sandbox).await;
+}
+
+/// A mount that others can share, gone after the test.
+struct SharedMount(std::path::PathBuf);
+
+impl SharedMount {
+    fn new(path: std::path::PathBuf) -> Self {
+        fs_err::create_dir_all(&path).unwrap();
+        let mount = |arguments: &[&str]| {
+            assert!(
+                std::process::Command::new("mount")
+                    .args(arguments)
+                    .arg(&path)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        mount(&["-t", "tmpfs", "tmpfs"]);
+        mount(&["--make-shared"]);
+        Self(path)
+    }
+}
+
+impl Drop for SharedMount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .args(["--recursive", "--lazy"])
+            .arg(&self.0)
+            .status();
+    }
+}
+
+#[tokio::test]
+async fn later_mounts_are_seen_as_asked() {
+    let fixture = Fixture::new();
+    let shared = SharedMount::new(fixture.path("shared"));
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let bind = |propagation| Mount {
+        source: shared.0.clone(),
+        target: "/shared".to_owned(),
+        propagation,
+        ..Mount::default()
+    };
+    let wait = "until test -e /shared/made/file; do :; done; echo seen";
+    let mut follower = fixture.script("follower", wait);
+    follower.mounts = vec![bind(Propagation::HostToContainer)];
+    sandbox.start_container(follower).await.unwrap();
+    let mut loner = fixture.script("loner", "read line; test -e /shared/made/file || echo unseen");
+    loner.stdin = true;
+    loner.mounts = vec![bind(Propagation::Private)];
+    sandbox.start_container(loner).await.unwrap();
+    let mut maker = fixture.script(
+        "maker",
+        "mkdir /shared/made; mount -t tmpfs t /shared/made; touch /shared/made/file",
+    );
+    maker.privileged = true;
+    maker.mounts = vec![bind(Propagation::Bidirectional)];
+    sandbox.start_container(maker).await.unwrap();
+    assert_eq!(code(&exit_of(&mut events, "maker").await.state), (0, 0));
+    exit_of(&mut events, "follower").await;
+    assert!(shared.0.join("made/file").exists(), "the host does not see it");
+    sandbox.close_stdin("loner").await.unwrap();
+    exit_of(&mut events, "loner").await;
+    assert_eq!(fixture.output("follower", "stdout"), "seen\n");
+    assert_eq!(fixture.output("loner", "stdout"), "unseen\n");
+    drop(shared);
     fixture.finish(sandbox).await;
 }

@@ -249,3 +249,76 @@ async fn events_come_in_order() {
     assert!(matches!(event(&mut events).await, SandboxEvent::Exited(run) if run.name == "main"));
     fixture.finish(sandbox).await;
 }
+
+#[tokio::test]
+async fn a_second_sandbox_of_an_id_is_refused() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    assert!(matches!(
+        Sandbox::create(&fixture.host, fixture.pod()).await,
+        Err(Error::Exists)
+    ));
+    sandbox
+        .start_container(fixture.script("main", "exit 2"))
+        .await
+        .unwrap();
+    assert_eq!(code(&exit_of(&mut events, "main").await.state), (2, 0));
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn nothing_piles_up_in_a_pod_init() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let init = sandbox.init_pid();
+    let descriptors = || fs_err::read_dir(format!("/proc/{init}/fd")).unwrap().count();
+    let memory = || {
+        let memory = fs_err::read_to_string(format!("/proc/{init}/smaps_rollup")).unwrap();
+        let line = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("Anonymous:"))
+            .unwrap()
+            .to_owned();
+        line.trim_end_matches("kB").trim().parse::<usize>().unwrap()
+    };
+    let mut before = (0, 0);
+    for attempt in 0..40 {
+        let mut spec = fixture.script("main", "head -c 100000 /dev/zero; exit 1");
+        let own = fixture.path("state/main").join(attempt.to_string());
+        (spec.attempt, spec.id) = (attempt, format!("id{attempt}"));
+        (spec.rootfs.upper, spec.rootfs.work) = (own.join("upper"), own.join("work"));
+        sandbox.start_container(spec).await.unwrap();
+        exit_of(&mut events, "main").await;
+        if attempt == 10 {
+            before = (descriptors(), memory());
+        }
+    }
+    assert_eq!(descriptors(), before.0);
+    assert!(memory() < before.1 + 100, "{} KiB, before {}", memory(), before.1);
+    assert!(memory() < 1024, "{} KiB", memory());
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_in_the_middle_leaves_a_pod_that_can_be_told_apart() {
+    let fixture = Fixture::new();
+    let (sandbox, events) = fixture.sandbox().await;
+    let id = fixture.id();
+    // A start that nobody waits for, and then nobody is there at all.
+    let start = sandbox.start_container(fixture.script("main", "sleep 1000"));
+    let started = tokio::time::timeout(std::time::Duration::ZERO, start).await;
+    drop((sandbox, events));
+    let (sandbox, mut events, runs) = Sandbox::adopt(&fixture.host, &id).await.unwrap().unwrap();
+    match (started, &runs[..]) {
+        (Ok(run), [adopted]) => assert_eq!(run.unwrap(), *adopted),
+        (Err(_), [adopted]) => assert!(matches!(adopted.state, RunState::Running { .. })),
+        // The request was never sent.
+        (Err(_), []) => {}
+        (started, runs) => panic!("{started:?} {runs:?}"),
+    }
+    if !runs.is_empty() {
+        sandbox.kill("main").await.unwrap();
+        exit_of(&mut events, "main").await;
+    }
+    fixture.finish(sandbox).await;
+}
