@@ -254,3 +254,27 @@ impl From<&Terminated> for api::Terminated {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_go_to_the_wire_and_back() {
+        for text in [
+            "2026-01-01T00:00:00.123456789Z",
+            "1969-12-31T23:59:59.5Z",
+            "1970-01-01T00:00:00Z",
+        ] {
+            let time: Timestamp = text.parse().unwrap();
+            let wire = to_wire_time(time);
+            assert!((0..1_000_000_000).contains(&wire.nanos), "{wire:?}");
+            assert_eq!(from_wire_time(&wire), Some(time));
+        }
+        let never = prost_types::Timestamp {
+            seconds: i64::MAX,
+            nanos: 0,
+        };
+        assert_eq!(from_wire_time(&never), None);
+    }
+}
