@@ -268,4 +268,43 @@ mod tests {
             assert_eq!(run(&program, 0x4000_0003, 0, 0), KILL);
         }
     }
+    /// The same list by another compiler. It knows one refusal, so that what has another one is left out.
+    #[test]
+    fn another_compiler_comes_to_the_same_verdicts() {
+        use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+        let newest = 469;
+        let verdicts: BTreeMap<u32, Verdict> = verdicts(newest, 7)
+            .into_iter()
+            .filter(|(_, verdict)| *verdict == Verdict::Allow)
+            .collect();
+        let rules = verdicts
+            .keys()
+            .map(|number| (i64::from(*number), Vec::new()))
+            .collect();
+        let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let architecture = std::env::consts::ARCH.try_into().unwrap();
+        let other: BpfProgram = SeccompFilter::new(rules, refused, SeccompAction::Allow, architecture)
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let other: Vec<Instruction> = other
+            .iter()
+            .map(|one| Instruction {
+                code: one.code,
+                if_true: one.jt,
+                if_false: one.jf,
+                value: one.k,
+            })
+            .collect();
+        let program = compile(&verdicts, newest);
+        for number in 0..=newest {
+            assert_eq!(
+                run(&program, NATIVE, number, 0),
+                run(&other, NATIVE, number, 0),
+                "{number}"
+            );
+        }
+        assert_eq!(run(&program, 0x4000_0003, 0, 0), run(&other, 0x4000_0003, 0, 0));
+        assert!(program.len() * 2 < other.len());
+    }
 }
