@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 
@@ -59,6 +60,7 @@ impl Cluster {
         }
         network.enter()?;
         cluster.ready().await?;
+        cluster.bind_api_server().await?;
         for launch in control_plane::second(&cluster.directory)? {
             cluster.launch(&launch)?;
         }
@@ -84,6 +86,19 @@ impl Cluster {
             Ok((client.request_text(request).await.context("asking /readyz")? == "ok").then_some(()))
         })
         .await
+    }
+
+    /// What a whole `kubeadm init` does: gives its rights to the user as whom the API server asks nodes.
+    async fn bind_api_server(&self) -> anyhow::Result<()> {
+        let binding: ClusterRoleBinding = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "kubeadm:apiserver-kubelet-client"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "kube-apiserver-kubelet-client"}],
+        }))?;
+        let created = Api::all(self.client().await?)
+            .create(&Default::default(), &binding)
+            .await;
+        created.map(drop).context("binding the API server's own user")
     }
 
     /// A client with every right. The calling thread has to be in the cluster's namespace when requests are made.

@@ -58,13 +58,42 @@ impl Snapshot {
             for line in now.lines.difference(&self.lines) {
                 writeln!(left, "  + {line}")?;
             }
-            for line in self.lines.difference(&now.lines) {
-                writeln!(left, "  - {line}")?;
-            }
             Ok(left.is_empty().then_some(()))
         });
         waited.map_err(|error| error.context(format!("what differs from before:\n{left}")))
     }
+}
+
+/// What a daemon that was stopped and cleaned up has left, as lines; empty if nothing.
+///
+/// # Errors
+/// A tool fails.
+pub fn of_daemon(node: &Node) -> anyhow::Result<String> {
+    let mut left = String::new();
+    for cgroup in sweep::cgroups(node.cgroup_root()) {
+        writeln!(left, "cgroup {}", cgroup.display())?;
+    }
+    let (bridge, table) = node.network_names();
+    let links = node.network().run(["ip", "-br", "link"])?;
+    for line in links.lines().filter(|line| line.starts_with(&bridge)) {
+        writeln!(left, "interface {line}")?;
+    }
+    let tables = node.network().run(["nft", "list", "tables"])?;
+    for line in tables
+        .lines()
+        .filter(|line| line.split(' ').any(|word| word == table))
+    {
+        writeln!(left, "nftables {line}")?;
+    }
+    for below in ["state", "run"] {
+        let mut lines = BTreeSet::new();
+        files(node.directory(), &node.directory().join(below), &mut lines);
+        lines.iter().try_for_each(|line| writeln!(left, "{line}"))?;
+    }
+    let mut lines = BTreeSet::new();
+    mounts(node, &mut lines);
+    lines.iter().try_for_each(|line| writeln!(left, "{line}"))?;
+    Ok(left)
 }
 
 /// How many descriptors a process has open.
@@ -92,23 +121,38 @@ fn mounts(node: &Node, lines: &mut BTreeSet<String>) {
     }
 }
 
+/// Of the node, and what belongs to nobody; other nodes share the network namespace.
 fn network(node: &Node, lines: &mut BTreeSet<String>) -> anyhow::Result<()> {
-    let links = node.network().run(["ip", "-br", "link"])?;
+    let (bridge, table) = node.network_names();
+    let links = node.network().run(["ip", "-o", "link"])?;
+    for line in links.lines() {
+        let mut words = line.split_whitespace().skip(1);
+        let name = words.next().unwrap_or_default().trim_end_matches(':');
+        let master = words.skip_while(|word| *word != "master").nth(1);
+        let others = |name: &str| name != bridge && name.starts_with("aurae");
+        if !others(name) && !master.is_some_and(others) {
+            lines.insert(format!("interface {}", name.split('@').next().unwrap_or(name)));
+        }
+    }
+    // Without what comes and goes with the bridge's first and last port.
+    let routes = node
+        .network()
+        .run(["ip", "-4", "route", "show", "dev", &bridge])?;
     lines.extend(
-        links
+        routes
             .lines()
-            .filter_map(|line| Some(format!("interface {}", line.split(['@', ' ']).next()?))),
+            .map(|line| format!("route {}", line.replace("linkdown", "").trim())),
     );
-    let neighbours = node.network().run(["ip", "route", "show", "table", "all"])?;
-    lines.extend(neighbours.lines().map(|line| format!("route {}", line.trim())));
     // Without handles and counters.
     let rules = node.network().run(["nft", "-s", "list", "ruleset"])?;
-    let mut table = "";
+    let mut current = "";
     for line in rules.lines() {
         if line.starts_with("table") {
-            table = line.trim_end_matches([' ', '{']);
+            current = line.trim_end_matches([' ', '{']);
         }
-        lines.insert(format!("nftables {table}: {}", line.trim()));
+        if current.split(' ').any(|word| word == table) {
+            lines.insert(format!("nftables {current}: {}", line.trim()));
+        }
     }
     Ok(())
 }

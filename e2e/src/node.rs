@@ -336,6 +336,27 @@ level = \"{level}\"
         Ok(())
     }
 
+    /// `auraed cleanup --everything`, after [`Node::stop`].
+    ///
+    /// # Errors
+    /// It fails; with what it said.
+    pub fn cleanup(&self) -> anyhow::Result<()> {
+        let mut command = self.network.command(home::product("auraed")?);
+        output(
+            command
+                .arg("--config")
+                .arg(self.config())
+                .args(["cleanup", "--everything"]),
+        )
+        .map(drop)
+    }
+
+    /// The names of its bridge and its nftables table.
+    pub fn network_names(&self) -> (String, String) {
+        let name = format!("aurae{}", self.index);
+        (name.clone(), name)
+    }
+
     /// Names and pids of what runs.
     pub fn programs(&self) -> Vec<(&'static str, u32)> {
         [("auraed", &self.auraed), ("kubelet-bridge", &self.bridge)]

@@ -159,7 +159,7 @@ where
     let ground = ground();
     if let Err(error) = ground.network.enter().and_then(|()| run_to_end(body(ground))) {
         ground.scratch.mark_failed();
-        panic!("{error:?}");
+        panic!("{error:?}\n");
     }
 }
 
@@ -177,7 +177,7 @@ where
         let kubectl = test.kubectl.clone();
         let result = body(test).await;
         if let Err(error) = result {
-            return Err(error.context(diagnosis(suite, &kubectl)));
+            anyhow::bail!("{error:?}\n\n{}", diagnosis(suite, &kubectl));
         }
         let _ = ground;
         kubectl.run(["delete", "namespace", kubectl.namespace(), "--wait=false"])?;
@@ -278,7 +278,7 @@ pub fn with_images(manifests: &str) -> String {
 }
 
 fn diagnosis(suite: &Suite, kubectl: &Kubectl) -> String {
-    let mut text = String::from("the test failed; what there is:\n");
+    let mut text = String::from("what there is:\n");
     for arguments in [
         &["get", "all", "-o", "wide"][..],
         &["describe", "pods"],

@@ -11,6 +11,9 @@ use e2e::suite::{PATIENCE, Test, on_cluster};
 use e2e::{pods, wait};
 use k8s_openapi::api::core::v1::Pod;
 
+/// For what is taken away behind a deletion.
+const LEFT: Duration = Duration::from_secs(30);
+
 const COUNTER: &str = "
 apiVersion: v1
 kind: Pod
@@ -212,26 +215,22 @@ fn starts_survive_crashes_in_their_middle() {
 fn nothing_is_left() {
     on_cluster("nothing_is_left", async |test| {
         let node = join(&test, "tidy").await?;
+        fs_err::create_dir_all(node.directory().join("signal"))?;
+        let before = Snapshot::take(&node)?;
+        let daemon = || {
+            node.programs()
+                .iter()
+                .find(|(name, _)| *name == "auraed")
+                .map(|(_, pid)| *pid)
+        };
         apply(&test, &node, MANY)?;
         for name in ["plain", "rich"] {
             test.ready(name).await?;
         }
         delete_all(&test, &["plain", "rich", "done"]).await?;
-        // After the first pods: what is made once and kept is no leftover.
-        wait::blocking(PATIENCE, "the pods' cgroups are gone", || {
-            Ok((e2e::sweep::cgroups(node.cgroup_root())
-                .iter()
-                .all(|cgroup| !cgroup.to_string_lossy().contains("init")))
-            .then_some(()))
-        })?;
-        let before = Snapshot::take(&node)?;
-        let auraed = node
-            .programs()
-            .iter()
-            .find(|(name, _)| *name == "auraed")
-            .context("auraed does not run")?
-            .1;
-        let open = descriptors(auraed)?;
+        before.nothing_left(&node, LEFT)?;
+        // What is opened once and kept is no leak.
+        let open = descriptors(daemon().context("auraed does not run")?)?;
         for _round in 0..2 {
             apply(&test, &node, MANY)?;
             test.ready("rich").await?;
@@ -242,6 +241,7 @@ fn nothing_is_left() {
                 "the snapshot sees nothing of running pods"
             );
             delete_all(&test, &["plain", "rich", "done"]).await?;
+            before.nothing_left(&node, LEFT)?;
         }
         // A crash in the middle leaves nothing either.
         apply(&test, &node, MANY)?;
@@ -251,19 +251,15 @@ fn nothing_is_left() {
         node.start_auraed()?;
         node.start_bridge()?;
         delete_all(&test, &["plain", "rich", "done"]).await?;
-        before.nothing_left(&node, Duration::from_secs(30))?;
-        let auraed = node
-            .programs()
-            .iter()
-            .find(|(name, _)| *name == "auraed")
-            .context("auraed does not run")?
-            .1;
-        ensure!(
-            descriptors(auraed)? <= open + 3,
-            "{} descriptors are open, {open} were",
-            descriptors(auraed)?
-        );
-        node.stop()
+        before.nothing_left(&node, LEFT)?;
+        let now = descriptors(daemon().context("auraed does not run")?)?;
+        ensure!(now <= open + 3, "{now} descriptors are open, {open} were");
+        node.stop()?;
+        // And the daemon itself can be taken away.
+        node.cleanup()?;
+        let left = e2e::leftovers::of_daemon(&node)?;
+        ensure!(left.is_empty(), "after `auraed cleanup --everything`:\n{left}");
+        Ok(())
     });
 }
 

@@ -5,7 +5,21 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use e2e::pods;
 use e2e::registry::Registry;
-use e2e::suite::{ground, on_cluster};
+use e2e::suite::{PATIENCE, Test, ground, on_cluster};
+use e2e::wait;
+
+/// Waits until the events of a pod have these words: they follow the status, they do not come with it.
+async fn says(test: &Test, pod: &str, words: &[&str]) -> anyhow::Result<()> {
+    wait::until(PATIENCE, "the events", async || {
+        let events = test.kubectl.run(["events", "--for", &format!("pod/{pod}")])?;
+        ensure!(
+            words.iter().all(|word| events.contains(word)),
+            "{words:?} are not in:\n{events}"
+        );
+        Ok(Some(()))
+    })
+    .await
+}
 
 #[test]
 fn crash_loop_backs_off() {
@@ -62,8 +76,7 @@ spec:
             "started again after {pause:?}"
         );
         ensure!(test.kubectl.run(["logs", "crashing", "--previous"])? == "run\n");
-        let events = test.kubectl.run(["events", "--for", "pod/crashing"])?;
-        ensure!(events.contains("BackOff"), "{events}");
+        says(&test, "crashing", &["BackOff"]).await?;
         Ok(())
     });
 }
@@ -233,7 +246,7 @@ spec:
   - {name: too-much, image: '@busybox', command: [sleep, '3600'], volumeMounts: [{name: data, mountPath: /data}]}
 ",
         )?;
-        let said = e2e::wait::until(Duration::from_secs(30), "the refusal", async || {
+        let said = wait::until(Duration::from_secs(30), "the refusal", async || {
             let described = test.kubectl.run(["describe", "pod", "too-much"])?;
             Ok(described.contains("iscsi").then_some(described))
         });

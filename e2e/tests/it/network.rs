@@ -30,7 +30,7 @@ spec:
         let client = test.ready("client").await?;
         let fetch = |url: &str| {
             test.kubectl
-                .run(["exec", "client", "--", "wget", "-qO-", "-T", "10", url])
+                .run(["exec", "client", "--", "timeout", "10", "wget", "-qO-", url])
         };
         let listens = wait::until(PATIENCE, "the server listens", async || {
             fetch(&format!("http://{}:8080/hostname", pods::address(&server))).map(Some)

@@ -1,7 +1,7 @@
 //! A pod's way: from `kubectl apply` to Running, logs, exec, ends, delete.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -89,6 +89,15 @@ fn exec_passes_streams_and_exit_code() {
             echoed.len(),
             long.len()
         );
+        let exec = test
+            .kubectl
+            .command(["exec", "-it", "box", "--", "sh", "-c", "tty; exit 3"]);
+        let terminal = on_terminal(&exec).stdin(Stdio::null()).output()?;
+        let shown = String::from_utf8_lossy(&terminal.stdout);
+        ensure!(
+            shown.contains("/dev/pts/") && terminal.status.code() == Some(3),
+            "{terminal:?}"
+        );
         let missing = test.kubectl.output(["exec", "box", "--", "no-such-program"])?;
         ensure!(!missing.status.success(), "{missing:?}");
         ensure!(
@@ -133,8 +142,14 @@ spec:
             .run(["logs", "counter", "--tail=1", "--timestamps"])?;
         let time = stamped.split(' ').next().context("no time")?;
         ensure!(time.parse::<jiff::Timestamp>().is_ok(), "{stamped}");
-        ensure!(test.kubectl.run(["logs", "counter", "--since-time", time])? == "line 60\n");
-        ensure!(test.kubectl.run(["logs", "counter", "--limit-bytes=6"])? == "line 1");
+        // kubectl passes the time on in whole seconds.
+        let since = test.kubectl.run(["logs", "counter", "--since-time", time])?;
+        ensure!(
+            since.ends_with("line 60\n") && !since.contains("line 10\n"),
+            "{since}"
+        );
+        let cut = test.kubectl.run(["logs", "counter", "--limit-bytes=6"])?;
+        ensure!(cut == "line 1", "{cut:?}");
         Ok(())
     });
 }
@@ -324,6 +339,17 @@ spec:
         ensure!(logs("read-only")?.contains("refused"), "{}", logs("read-only")?);
         Ok(())
     });
+}
+
+/// The same command on a terminal, which only a program as `script` has to give.
+fn on_terminal(command: &Command) -> Command {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut wrapped = Command::new("script");
+    wrapped.args(["-qec", &line.join(" "), "/dev/null"]);
+    wrapped
 }
 
 /// A pod that sleeps, with more in its spec.

@@ -103,7 +103,8 @@ spec:
   containers:
   - name: env
     image: '@busybox'
-    command: [sh, -c, 'env; echo argument $(WORDS) $$(WORDS)']
+    command: [sh, -c, 'env; echo \"$1\"', sh]
+    args: ['argument $(WORDS) $$(WORDS)']
     resources: {limits: {memory: 64Mi, cpu: 500m}}
     envFrom: [{configMapRef: {name: settings}, prefix: C_}, {secretRef: {name: hidden}}]
     env:
@@ -225,7 +226,11 @@ spec:
         test.pod("pair", "it ends", |pod| pods::phase(pod) == "Succeeded")
             .await?;
         let log = test.kubectl.run(["logs", "pair", "-c", "reader"])?;
-        ensure!(log.starts_with("by the nodesoft\ntmpfs /memory tmpfs"), "{log}");
+        ensure!(
+            log.starts_with("by the nodesoft\n") && log.contains(" /memory tmpfs "),
+            "{log}"
+        );
+        ensure!(log.contains("size=8192k"), "{log}");
         ensure!(log.ends_with("full\n"), "{log}");
         Ok(())
     });

@@ -10,12 +10,13 @@ use anyhow::{Context, bail};
 use crate::shell::{cache, find, output, run, say};
 
 /// A program that must be there, and the package that has it.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
+    ("script", "bsdutils"),
 ];
 
 /// What is unpacked together: a directory of the cache, and packages.
