@@ -2,7 +2,7 @@
 
 use crate::archive::{self, BUSYBOX};
 use crate::machine::{Machine, PATIENCE, skipped};
-use auraed_api::observe::v0::{LogsRequest, LogsResponse};
+use auraed_api::observe::v0::{GetTimelineRequest, LogsRequest, LogsResponse};
 use auraed_api::runtime::v0::{
     CloseStdin, Container, ContainerReference, ExecRequest, ExecResponse, ExecStart, ImagePullPolicy,
     ImportImageRequest, RestartPolicy, VolumeMount, exec_request, exec_response,
@@ -123,7 +123,14 @@ impl Node {
             Ok(status) => status,
             Err(_) => {
                 let status = self.client.schedule().get(GetRequest { pod: pod.into() }).await;
-                panic!("pod {pod} does not become what is wanted: {status:#?}")
+                let status = status.map(|answer| answer.into_inner().status);
+                let timeline = self
+                    .client
+                    .observe()
+                    .get_timeline(GetTimelineRequest { pod: pod.into() })
+                    .await;
+                let steps = timeline.map(|answer| answer.into_inner().steps);
+                panic!("pod {pod} does not become what is wanted: {status:#?}\n{steps:#?}")
             }
         }
     }
