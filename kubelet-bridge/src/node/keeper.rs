@@ -337,7 +337,8 @@ fn registration(settings: &NodeSettings, port: u16) -> Registration {
     };
     Registration {
         name: settings.name.clone(),
-        hostname: String::new(),
+        // kubelet takes the name that it was given for its host name as well.
+        hostname: settings.name.clone(),
         addresses,
         labels: settings.labels.clone(),
         taints: settings.taints.clone(),

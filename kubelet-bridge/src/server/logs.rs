@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, stream};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
@@ -50,11 +50,16 @@ pub(super) async fn logs(
     }
     available(&pod, &name, &container, options.previous).map_err(Refusal::bad_request)?;
     let request = request(&pod, container, &options, Timestamp::now())?;
+    let limit = request.limit_bytes;
     let answer = shared.aurae.streams.observe().logs(request).await;
     let stream = answer
         .map_err(|status| Refusal::bad_request(aurae::reason(&status)))?
         .into_inner();
-    Ok(Response::new(Body::from_stream(text(stream, options.timestamps))))
+    Ok(Response::new(Body::from_stream(text(
+        stream,
+        options.timestamps,
+        limit,
+    ))))
 }
 
 fn request(pod: &Pod, container: String, options: &Options, now: Timestamp) -> Result<LogsRequest, Refusal> {
@@ -93,20 +98,48 @@ fn request(pod: &Pod, container: String, options: &Options, now: Timestamp) -> R
     })
 }
 
-/// The log as a body: lines whole, each with its time in front where that is wanted.
+/// The log as a body: lines whole, each with its time in front where that is wanted, cut at exactly `limit` bytes.
 fn text(
     stream: Streaming<LogsResponse>,
     timestamps: bool,
-) -> impl futures_util::Stream<Item = Result<Bytes, tonic::Status>> {
-    let mut begins = true;
-    stream.map(move |response| {
-        let mut text = BytesMut::new();
-        for line in response?.lines {
-            append(&mut text, &line, timestamps && begins);
-            begins = !line.partial;
+    limit: Option<u64>,
+) -> impl Stream<Item = Result<Bytes, tonic::Status>> {
+    let cut = Cut {
+        left: limit,
+        begins: true,
+        timestamps,
+    };
+    stream::try_unfold((stream, cut), async |(mut stream, mut cut)| {
+        if cut.left == Some(0) {
+            return Ok(None);
         }
-        Ok(text.freeze())
+        let response = stream.message().await?;
+        Ok(response.map(|response| (cut.text(&response.lines), (stream, cut))))
     })
+}
+
+/// Where in the text we are.
+struct Cut {
+    /// Bytes until the limit.
+    left: Option<u64>,
+    /// A line begins here.
+    begins: bool,
+    timestamps: bool,
+}
+
+impl Cut {
+    fn text(&mut self, lines: &[LogLine]) -> Bytes {
+        let mut text = BytesMut::new();
+        for line in lines {
+            append(&mut text, line, self.timestamps && self.begins);
+            self.begins = !line.partial;
+        }
+        if let Some(left) = &mut self.left {
+            text.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= text.len() as u64;
+        }
+        text.freeze()
+    }
 }
 
 fn append(text: &mut BytesMut, line: &LogLine, with_time: bool) {
@@ -267,5 +300,27 @@ mod tests {
             true,
         );
         assert_eq!(text, "1970-01-01T00:00:01.000000500Z a\n");
+    }
+
+    #[test]
+    fn the_text_is_cut_at_the_limit_newlines_and_times_counted() {
+        let line = |content: &str| LogLine {
+            time: Some(prost_types::Timestamp::default()),
+            content: content.as_bytes().to_vec(),
+            ..LogLine::default()
+        };
+        let cut = |limit, timestamps| {
+            let mut cut = Cut {
+                left: Some(limit),
+                begins: true,
+                timestamps,
+            };
+            let text = [cut.text(&[line("line 1")]), cut.text(&[line("line 2")])].concat();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(cut(6, false), "line 1");
+        assert_eq!(cut(9, false), "line 1\nli");
+        assert_eq!(cut(33, true), "1970-01-01T00:00:00.000000000Z li");
+        assert_eq!(cut(100, false), "line 1\nline 2\n");
     }
 }
