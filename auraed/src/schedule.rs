@@ -30,6 +30,7 @@ mod places;
 mod plan;
 mod record;
 mod recover;
+mod registry;
 mod spec;
 mod termination;
 mod timeline;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{EngineError, RecordError};
 use super::events::EventHub;
-use super::executor::{Executor, Kept, Recorded};
+use super::executor::{Executor, Kept, Recorded, settled};
 use super::machine::{Action, Input, Machine};
 use super::moment::Clock;
 use super::record::{Mark, Marks};
@@ -102,7 +102,7 @@ pub(crate) struct Driver<E, R> {
     marked: Marks,
     /// The encoded pod without secret values, for SQLite.
     redacted: Vec<u8>,
-    /// The newest write to SQLite, until somebody waits for it.
+    /// The newest write to SQLite.
     recorded: Option<Recorded>,
     removals: Vec<Answer<()>>,
 }
@@ -155,9 +155,8 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
 
     /// Begins to write a new pod to SQLite and to memory.
     pub(crate) fn keep(&mut self) -> (Recorded, Kept) {
-        let row = self.row();
         let pod = Arc::clone(self.machine.pod());
-        (self.executor.record(row), self.executor.keep_message(&pod))
+        (self.record(), self.executor.keep_message(&pod))
     }
 
     /// Works until nothing is left of the pod, and gives back who waits for that; absent if the daemon stops before.
@@ -197,10 +196,7 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
         for action in self.machine.step(now, input) {
             match action {
                 Action::Event(event) => self.outlets.events.record(self.machine.pod(), now.wall, event),
-                Action::Record => {
-                    let row = self.row();
-                    self.recorded = Some(self.executor.record(row));
-                }
+                Action::Record => drop(self.record()),
                 action => {
                     let pod = Arc::clone(self.machine.pod());
                     self.executor.perform(&pod, action);
@@ -213,9 +209,7 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
     fn publish(&mut self) {
         let now = self.clock.now();
         let mut status = self.machine.status(now, 0);
-        self.machine
-            .steps()
-            .clone_into(&mut self.steps.lock().unwrap_or_else(PoisonError::into_inner));
+        self.publish_steps();
         if self.shown.as_ref() == Some(&status) || self.machine.is_forgotten() {
             return;
         }
@@ -227,6 +221,22 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
         }
         status.revision = self.revisions.next();
         self.outlets.statuses.publish(Arc::new(status));
+    }
+
+    fn publish_steps(&self) {
+        let steps = self.machine.steps();
+        let mut shown = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.version() != steps.version() {
+            shown.clone_from(steps);
+        }
+    }
+
+    /// Begins to write what a crash must not lose.
+    fn record(&mut self) -> Recorded {
+        let row = self.row();
+        let recorded = self.executor.record(row);
+        self.recorded = Some(recorded.clone());
+        recorded
     }
 
     fn row(&self) -> PodRow {
@@ -249,30 +259,43 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Update { pod, answer } => {
-                let result = self.update(pod).await;
-                let _ = answer.send(result);
+                let updated = self.update(pod).await;
+                self.answer_when_recorded(answer, updated.and_then(|()| self.status()));
             }
             Command::Stop { grace, answer } => {
                 self.give(Input::Stop { grace });
-                let result = self.wait_recorded().await.and_then(|()| self.status());
-                let _ = answer.send(result);
+                self.answer_when_recorded(answer, self.status());
             }
             Command::Remove { grace, answer } => {
                 self.give(Input::Remove { grace });
-                match self.wait_recorded().await {
-                    Ok(()) => self.removals.push(answer),
-                    Err(error) => drop(answer.send(Err(error))),
-                }
+                self.removals.push(answer);
             }
             Command::UpdateFiles {
                 volume,
                 files,
                 answer,
             } => {
-                let result = self.update_files(volume, files).await;
-                let _ = answer.send(result);
+                let updated = self.update_files(volume, files).await;
+                self.answer_when_recorded(answer, updated);
             }
         }
+    }
+
+    /// Answers once all that was to be written is: the pod's life does not wait for that.
+    fn answer_when_recorded<T: Send + 'static>(&self, answer: Answer<T>, result: Result<T, EngineError>) {
+        let pod = self.machine.pod().id.to_string();
+        let recorded = self.recorded.clone();
+        tokio::spawn(async move {
+            let written = match recorded {
+                None => Ok(()),
+                Some(recorded) => match settled(recorded).await {
+                    Some(outcome) => outcome.map_err(|source| EngineError::Record { pod, source }),
+                    None => Err(EngineError::Closed),
+                },
+            };
+            // Who asked may have gone away.
+            let _ = answer.send(result.and_then(|result| written.map(|()| result)));
+        });
     }
 
     /// The newest status, as published.
@@ -286,7 +309,7 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
             })
     }
 
-    async fn update(&mut self, pod: Arc<Pod>) -> Result<Arc<PodStatus>, EngineError> {
+    async fn update(&mut self, pod: Arc<Pod>) -> Result<(), EngineError> {
         if self.machine.is_removing() {
             return Err(EngineError::Removing {
                 pod: pod.id.to_string(),
@@ -294,13 +317,12 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
         }
         let pod = merge(self.machine.pod(), pod, self.machine.is_whole())?;
         if pod == *self.machine.pod() && self.machine.is_whole() {
-            return self.status();
+            return Ok(());
         }
         self.redacted = pod.redacted().encode_to_vec();
         self.executor.set_pod(&pod);
         self.give(Input::Update(pod));
-        self.keep_pod().await?;
-        self.status()
+        self.keep_pod().await
     }
 
     async fn update_files(&mut self, volume: VolumeName, new: Files) -> Result<bool, EngineError> {
@@ -341,7 +363,7 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
         Ok(changed)
     }
 
-    /// Writes the pod as it is kept now, and waits for that.
+    /// Writes the pod as it is kept now to memory, and begins to write it to SQLite.
     async fn keep_pod(&mut self) -> Result<(), EngineError> {
         let pod = Arc::clone(self.machine.pod());
         let id = pod.id.to_string();
@@ -353,23 +375,11 @@ impl<E: Executor, R: Revisions> Driver<E, R> {
                 .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
             kept.map_err(|source| EngineError::Record {
                 pod: id,
-                source: RecordError::File(source),
+                source: Arc::new(RecordError::File(source)),
             })?;
         }
-        let row = self.row();
-        self.recorded = Some(self.executor.record(row));
-        self.wait_recorded().await
-    }
-
-    async fn wait_recorded(&mut self) -> Result<(), EngineError> {
-        let Some(recorded) = self.recorded.take() else {
-            return Ok(());
-        };
-        let pod = self.machine.pod().id.to_string();
-        match recorded.await {
-            Ok(result) => result.map_err(|source| EngineError::Record { pod, source }),
-            Err(_) => Err(EngineError::Closed),
-        }
+        self.record();
+        Ok(())
     }
 }
 

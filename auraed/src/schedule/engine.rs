@@ -1,8 +1,7 @@
 //! The front of the engine: finds pods, hands commands to their drivers, answers from what they published.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use auraed_image::{Image, Store};
@@ -14,21 +13,17 @@ use auraed_types::pod::Files;
 use auraed_types::status::{ContainerState, ContainerStatus};
 use auraed_types::{ContainerName, Pod, PodId, PodStatus, VolumeName};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::driver::{Answer, Command, Driver, Handle, Outlets, Parts};
-use super::error::{EngineError, RecordError, StartError};
+use super::driver::Command;
+use super::error::{EngineError, StartError};
 use super::events::EventHub;
-use super::executor::{Adopted, Cell, Node, NodeExecutor};
-use super::lookup::find;
-use super::machine::Machine;
+use super::executor::Node;
+use super::lookup::{container_of, find, logged_run};
 use super::moment::Clock;
 use super::places::Places;
 use super::plan::{self, Plan};
-use super::recover;
-use super::watch::{Statuses, Watch};
+use super::registry::{Claim, Registry};
+use super::watch::Watch;
 
 /// What the engine works with. It owns none of it but the pods in it.
 #[derive(Clone)]
@@ -59,23 +54,7 @@ pub struct Directories {
 /// The pod engine. Clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub(super) node: Arc<Node>,
-    pub(super) clock: Clock,
-    outlets: Arc<Outlets>,
-    pods: Mutex<HashMap<PodId, Entry>>,
-    drivers: TaskTracker,
-    stop: CancellationToken,
-}
-
-/// A pod's driver, from outside.
-#[derive(Clone)]
-struct Entry {
-    handle: Handle,
-    cell: Arc<Cell>,
+    registry: Arc<Registry>,
 }
 
 /// Where to run a program.
@@ -128,30 +107,17 @@ impl Engine {
         // Both are 64 bits wide where this runs; `as` is for those where they are not.
         #[allow(clippy::unnecessary_cast)]
         let memory_bytes = system.totalram as u64 * u64::from(system.mem_unit);
-        let node = Arc::new(Node {
+        let node = Node {
             state,
             images,
             host,
             network,
             directories,
             memory_bytes,
-        });
-        let inner = Arc::new(Inner {
-            node,
-            clock: Clock::system(),
-            outlets: Arc::new(Outlets {
-                statuses: Statuses::default(),
-                events: EventHub::default(),
-            }),
-            pods: Mutex::default(),
-            drivers: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        });
-        for recovered in recover::recover(&inner.node, inner.clock).await? {
-            let (driver, _) = inner.driver(recovered.machine, recovered.adopted);
-            inner.run(driver);
-        }
-        Ok(Engine { inner })
+        };
+        let registry = Arc::new(Registry::new(node, Clock::system()));
+        registry.recover().await?;
+        Ok(Engine { registry })
     }
 
     /// Runs a pod from now on. Idempotent by its id: a repeat updates what may change. On return the pod outlives a
@@ -160,36 +126,37 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Refused`], [`EngineError::Removing`], [`EngineError::Record`].
     pub async fn now(&self, pod: Pod) -> Result<Arc<PodStatus>, EngineError> {
-        let problems = plan::refusals(&pod, self.inner.node.network.is_some());
+        let problems = plan::refusals(&pod, self.registry.has_network());
         if !problems.is_empty() {
             return Err(EngineError::Refused { problems });
         }
         let pod = Arc::new(pod);
         loop {
-            if self.inner.stop.is_cancelled() {
-                return Err(EngineError::Closed);
-            }
-            let Some(entry) = self.inner.accept(&pod) else {
-                return self.inner.keep(&pod).await;
+            let entry = match self.registry.claim(&pod)? {
+                Claim::New(new) => return self.registry.keep(new).await,
+                Claim::Known(entry) => entry,
             };
             let update = |answer| Command::Update {
                 pod: Arc::clone(&pod),
                 answer,
             };
-            if let Some(result) = ask(&entry.handle, update).await {
+            if let Some(result) = entry.ask(update).await {
                 return result;
             }
+            if self.registry.still_has(&entry) {
+                // Its driver is being replaced, or the daemon stops.
+                return Err(EngineError::Closed);
+            }
             // It was forgotten this moment: then this is a new pod.
-            tokio::task::yield_now().await;
         }
     }
 
     /// Says what [`Engine::now`] would do and what it would refuse, and does nothing.
     pub fn plan(&self, pod: &Pod) -> Plan {
         let images =
-            |container: &auraed_types::pod::Container| self.inner.node.images.get(&container.image).is_some();
-        let others = self.inner.all_pods();
-        plan::plan(pod, self.inner.node.network.is_some(), images, &others)
+            |container: &auraed_types::pod::Container| self.registry.images().get(&container.image).is_some();
+        let others = self.registry.all_pods();
+        plan::plan(pod, self.registry.has_network(), images, &others)
     }
 
     /// Asks a pod to stop, with its own grace period or a given one, and answers at once. `None`: there is no such pod.
@@ -201,11 +168,11 @@ impl Engine {
         reference: &str,
         grace: Option<Duration>,
     ) -> Result<Option<Arc<PodStatus>>, EngineError> {
-        let Some(entry) = self.inner.entry_if_any(reference)? else {
+        let Some(entry) = self.registry.find(reference)? else {
             return Ok(None);
         };
         let stop = |answer| Command::Stop { grace, answer };
-        ask(&entry.handle, stop).await.transpose()
+        entry.ask(stop).await.transpose()
     }
 
     /// Stops a pod if need be and forgets it; returns when nothing is left of it. A missing pod is no error.
@@ -213,14 +180,14 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Ambiguous`], [`EngineError::Record`].
     pub async fn remove(&self, reference: &str, grace: Option<Duration>) -> Result<(), EngineError> {
-        let Some(entry) = self.inner.entry_if_any(reference)? else {
+        let Some(entry) = self.registry.find(reference)? else {
             return Ok(());
         };
         let remove = |answer| Command::Remove { grace, answer };
-        let removed = ask(&entry.handle, remove).await;
-        match removed {
-            None if self.inner.stop.is_cancelled() => Err(EngineError::Closed),
-            None => Ok(()),
+        match entry.ask(remove).await {
+            // It was gone before it heard of this.
+            None if !self.registry.still_has(&entry) => Ok(()),
+            None => Err(EngineError::Closed),
             Some(result) => result,
         }
     }
@@ -231,12 +198,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError::PodNotFound`], [`EngineError::Ambiguous`].
     pub fn get(&self, reference: &str) -> Result<Arc<PodStatus>, EngineError> {
-        find(&self.inner.outlets.statuses, reference)
+        find(&self.registry.outlets().statuses, reference)
     }
 
     /// All pods, by id.
     pub fn list(&self) -> Vec<Arc<PodStatus>> {
-        self.inner.outlets.statuses.list()
+        self.registry.outlets().statuses.list()
     }
 
     /// Watches one pod, or all where `reference` is empty.
@@ -249,7 +216,7 @@ impl Engine {
         } else {
             Some(self.get(reference)?.id.clone())
         };
-        Ok(self.inner.outlets.statuses.watch(only))
+        Ok(self.registry.outlets().statuses.watch(only))
     }
 
     /// Replaces the content of a volume of files; `false` if it was that already.
@@ -265,13 +232,13 @@ impl Engine {
         let not_found = || EngineError::PodNotFound {
             reference: pod.to_owned(),
         };
-        let entry = self.inner.entry_if_any(pod)?.ok_or_else(not_found)?;
+        let entry = self.registry.find(pod)?.ok_or_else(not_found)?;
         let update = |answer| Command::UpdateFiles {
             volume: volume.clone(),
             files,
             answer,
         };
-        ask(&entry.handle, update).await.ok_or_else(not_found)?
+        entry.ask(update).await.ok_or_else(not_found)?
     }
 
     /// A running container, to act on; an empty `container` means the pod's first.
@@ -288,7 +255,7 @@ impl Engine {
         if !matches!(container.state, ContainerState::Running { .. }) {
             return Err(not_running());
         }
-        let entry = self.inner.entry(&status.id).ok_or_else(not_running)?;
+        let entry = self.registry.entry(&status.id).ok_or_else(not_running)?;
         let sandbox = entry.cell.sandbox().ok_or_else(not_running)?;
         Ok(ExecTarget {
             sandbox,
@@ -304,11 +271,11 @@ impl Engine {
         let status = self.get(pod)?;
         let container = container_of(&status, container)?;
         let (attempt, running) = logged_run(&status, container, previous)?;
-        let entry = self.inner.entry(&status.id);
+        let entry = self.registry.entry(&status.id);
         let entry = entry.ok_or_else(|| EngineError::PodNotFound {
             reference: pod.to_owned(),
         })?;
-        let places = Places::of(&entry.cell.pod(), &self.inner.node.directories);
+        let places = Places::of(&entry.cell.pod(), self.registry.directories());
         Ok(LogTarget {
             pod: status.id.clone(),
             container: container.name.clone(),
@@ -320,7 +287,7 @@ impl Engine {
 
     /// What happened to pods.
     pub fn events(&self) -> &EventHub {
-        &self.inner.outlets.events
+        &self.registry.outlets().events
     }
 
     /// A pod's start as a line of steps.
@@ -329,7 +296,7 @@ impl Engine {
     /// [`EngineError::PodNotFound`], [`EngineError::Ambiguous`].
     pub fn timeline(&self, reference: &str) -> Result<Timeline, EngineError> {
         let status = self.get(reference)?;
-        let entry = self.inner.entry(&status.id);
+        let entry = self.registry.entry(&status.id);
         let entry = entry.ok_or_else(|| EngineError::PodNotFound {
             reference: reference.to_owned(),
         })?;
@@ -350,166 +317,6 @@ impl Engine {
 
     /// Leaves every pod as it is and ends all tasks of the engine. Calls after it answer [`EngineError::Closed`].
     pub async fn shutdown(&self) {
-        self.inner.stop.cancel();
-        self.inner.drivers.close();
-        self.inner.drivers.wait().await;
-        self.inner.outlets.statuses.close();
-        self.inner.outlets.events.close();
-    }
-}
-
-/// Asks a driver and waits for its answer; absent if it has ended.
-async fn ask<T>(
-    handle: &Handle,
-    command: impl FnOnce(Answer<T>) -> Command,
-) -> Option<Result<T, EngineError>> {
-    let (answer, result) = oneshot::channel();
-    handle.commands.send(command(answer)).ok()?;
-    result.await.ok()
-}
-
-impl Inner {
-    fn pods(&self) -> MutexGuard<'_, HashMap<PodId, Entry>> {
-        // Each holder does one insertion or removal.
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn entry(&self, id: &PodId) -> Option<Entry> {
-        self.pods().get(id).cloned()
-    }
-
-    fn entry_if_any(&self, reference: &str) -> Result<Option<Entry>, EngineError> {
-        if self.stop.is_cancelled() {
-            return Err(EngineError::Closed);
-        }
-        match find(&self.outlets.statuses, reference) {
-            Ok(status) => Ok(self.entry(&status.id)),
-            Err(EngineError::PodNotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn all_pods(&self) -> Vec<Arc<Pod>> {
-        self.pods().values().map(|entry| entry.cell.pod()).collect()
-    }
-
-    /// The driver that has this pod, if one has.
-    fn accept(&self, pod: &Arc<Pod>) -> Option<Entry> {
-        self.entry(&pod.id)
-    }
-
-    /// Takes a new pod: its sandbox is begun while it is being written, for a crash before the end of both leaves
-    /// something that the next daemon finds unknown, and removes.
-    async fn keep(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<Arc<PodStatus>, EngineError> {
-        let machine = Machine::new(Arc::clone(pod), self.clock.now());
-        let (mut driver, entry) = self.driver(machine, None);
-        let (recorded, kept) = driver.keep();
-        self.run(driver);
-        let failed = |source| EngineError::Record {
-            pod: pod.id.to_string(),
-            source,
-        };
-        let kept = kept
-            .await
-            .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
-        let written = match recorded.await {
-            Ok(result) => result.and(kept.map_err(RecordError::File)).map_err(failed),
-            Err(_) => Err(EngineError::Closed),
-        };
-        if let Err(error) = written {
-            let (answer, _) = oneshot::channel();
-            // Its driver may have ended with the daemon.
-            let _ = entry.handle.commands.send(Command::Remove {
-                grace: Some(Duration::ZERO),
-                answer,
-            });
-            return Err(error);
-        }
-        let not_found = || EngineError::PodNotFound {
-            reference: pod.id.to_string(),
-        };
-        self.outlets.statuses.get(&pod.id).ok_or_else(not_found)
-    }
-
-    /// Makes a pod's driver and puts it where it is found.
-    fn driver(&self, machine: Machine, adopted: Option<Adopted>) -> (Driver<NodeExecutor, State>, Entry) {
-        let (inputs, receiver) = mpsc::unbounded_channel();
-        let cell = Arc::new(Cell::new(Arc::clone(machine.pod())));
-        if let Some(adopted) = &adopted {
-            cell.set_sandbox(adopted.sandbox.clone(), adopted.addresses.clone());
-        }
-        let executor = NodeExecutor::new(Arc::clone(&self.node), Arc::clone(&cell), inputs, adopted);
-        let id = machine.pod().id.clone();
-        let (driver, handle) = Driver::new(Parts {
-            machine,
-            executor,
-            revisions: self.node.state.clone(),
-            clock: self.clock,
-            outlets: Arc::clone(&self.outlets),
-            inputs: receiver,
-            stop: self.stop.clone(),
-        });
-        let entry = Entry { handle, cell };
-        self.pods().insert(id, entry.clone());
-        (driver, entry)
-    }
-
-    fn run(self: &Arc<Self>, driver: Driver<NodeExecutor, State>) {
-        let inner = Arc::clone(self);
-        let id = driver.id();
-        self.drivers.spawn(async move {
-            let Some(waiting) = driver.run().await else { return };
-            inner.pods().remove(&id);
-            inner.outlets.statuses.remove(&id);
-            for answer in waiting {
-                // Who asked may have gone away.
-                let _ = answer.send(Ok(()));
-            }
-        });
-    }
-}
-
-/// A container's status; the pod's first container where none is named.
-fn container_of<'a>(status: &'a PodStatus, name: &str) -> Result<&'a ContainerStatus, EngineError> {
-    let mut all = status.init_containers.iter().chain(&status.containers);
-    let found = if name.is_empty() {
-        status.containers.first()
-    } else {
-        all.find(|container| container.name == *name)
-    };
-    found.ok_or_else(|| EngineError::ContainerNotFound {
-        pod: status.name.to_string(),
-        container: name.to_owned(),
-    })
-}
-
-/// The run whose log is asked for, and whether it goes on.
-fn logged_run(
-    status: &PodStatus,
-    container: &ContainerStatus,
-    previous: bool,
-) -> Result<(u32, bool), EngineError> {
-    let (pod, name) = (status.name.to_string(), container.name.to_string());
-    match (&container.state, &container.last_state, previous) {
-        // One that waits to be started again: its newest run is the one before, and the only one to show.
-        (ContainerState::Waiting { .. }, Some(_), _) => Ok((container.restart_count, false)),
-        (ContainerState::Waiting { reason, .. }, None, false) => Err(EngineError::ContainerWaiting {
-            pod,
-            container: name,
-            reason: reason.clone(),
-        }),
-        (ContainerState::Running { .. }, _, false) => Ok((container.restart_count, true)),
-        (ContainerState::Terminated(end), _, false) if end.container_id.is_none() => {
-            Err(EngineError::ContainerWaiting {
-                pod,
-                container: name,
-                reason: end.reason.clone(),
-            })
-        }
-        (ContainerState::Terminated(_), _, false) => Ok((container.restart_count, false)),
-        (_, last, true) => match (last, container.restart_count.checked_sub(1)) {
-            (Some(_), Some(attempt)) => Ok((attempt, false)),
-            _ => Err(EngineError::NoPreviousRun { pod, container: name }),
-        },
+        self.registry.shutdown().await;
     }
 }

@@ -1,5 +1,7 @@
 //! What calls to the engine can answer instead of a result.
 
+use std::sync::Arc;
+
 use auraed_types::Problem;
 
 /// Why a call was not done.
@@ -81,7 +83,7 @@ pub enum EngineError {
         pod: String,
         /// Why.
         #[source]
-        source: RecordError,
+        source: Arc<RecordError>,
     },
     /// New files could not be put into a volume; the old ones are still there.
     #[error("cannot update volume \"{volume}\" of pod \"{pod}\"")]

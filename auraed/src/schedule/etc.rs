@@ -16,18 +16,23 @@ pub(crate) const NODE_HOSTS: &str = "/etc/hosts";
 /// The same for name servers.
 pub(crate) const NODE_RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// The first lines that programs look for to tell whether the file is the node's to write.
+const HEADER: &str = "# Kubernetes-managed hosts file.\n";
+const HOST_NETWORK_HEADER: &str = "# Kubernetes-managed hosts file (host network).\n";
+
 /// /etc/hosts (hosts(5)) of a pod with these addresses. `node` is the node's own, which a pod on the node's network has.
 pub(crate) fn hosts(pod: &Pod, addresses: &[IpAddr], node: &str) -> String {
     let mut text = String::new();
     if pod.host_network {
-        text.push_str("# Managed by auraed (host network).\n");
+        text.push_str(HOST_NETWORK_HEADER);
         text.push_str(node);
         if !node.ends_with('\n') {
             text.push('\n');
         }
     } else {
+        text.push_str(HEADER);
         text.push_str(
-            "# Managed by auraed.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
              fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
         );
         for address in addresses {
@@ -39,7 +44,7 @@ pub(crate) fn hosts(pod: &Pod, addresses: &[IpAddr], node: &str) -> String {
         }
     }
     if !pod.host_aliases.is_empty() {
-        text.push_str("\n# Host aliases of the pod.\n");
+        text.push_str("\n# Entries added by HostAliases.\n");
         for alias in &pod.host_aliases {
             let _ = writeln!(text, "{}\t{}", alias.address, alias.names.join("\t"));
         }

@@ -154,3 +154,71 @@ impl EventReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(id: &str) -> Pod {
+        let container = |name: &str| auraed_api::runtime::v0::Container {
+            name: name.into(),
+            image: "i".into(),
+            ..Default::default()
+        };
+        let message = auraed_api::schedule::v0::Pod {
+            id: id.into(),
+            name: "n".into(),
+            init_containers: vec![container("first")],
+            containers: vec![container("c")],
+            ..Default::default()
+        };
+        message.try_into().unwrap()
+    }
+
+    fn record(hub: &EventHub, id: &str, container: Option<&str>) {
+        let event = NewEvent {
+            container: container.map(|name| name.parse().unwrap()),
+            warning: false,
+            reason: "Started",
+            message: "Container started".into(),
+        };
+        hub.record(&pod(id), Timestamp::UNIX_EPOCH, event);
+    }
+
+    #[tokio::test]
+    async fn readers_get_the_history_then_what_follows_then_the_end() {
+        let hub = EventHub::default();
+        record(&hub, "a", None);
+        record(&hub, "b", Some("first"));
+        let mut all = hub.read(None);
+        let mut one = hub.read(Some(PodId::new("b").unwrap()));
+        assert_eq!(all.next().await.unwrap().sequence, 1);
+        let second = one.try_next().unwrap();
+        assert_eq!((second.sequence, second.init_container), (2, true));
+        assert_eq!(one.try_next(), None);
+        let writer = hub.clone();
+        let (third, ()) = tokio::join!(one.next(), async move { record(&writer, "b", Some("c")) });
+        let third = third.unwrap();
+        assert_eq!((third.sequence, third.init_container), (3, false));
+        hub.close();
+        assert_eq!(one.next().await, None);
+        assert_eq!(all.next().await.unwrap().sequence, 2);
+        assert_eq!(all.next().await.unwrap().sequence, 3);
+        assert_eq!(all.next().await, None);
+    }
+
+    #[test]
+    fn the_history_is_bounded() {
+        let hub = EventHub::default();
+        for _ in 0..CAPACITY + 10 {
+            record(&hub, "a", None);
+        }
+        let mut reader = hub.read(None);
+        assert_eq!(reader.try_next().unwrap().sequence, 11);
+        let mut count = 1;
+        while reader.try_next().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, CAPACITY);
+    }
+}

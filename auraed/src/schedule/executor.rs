@@ -18,21 +18,25 @@ use std::sync::Arc;
 use auraed_state::PodRow;
 use auraed_types::pod::Files;
 use auraed_types::{Pod, VolumeName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 
 use super::error::RecordError;
 use super::machine::{Action, Input};
 use super::record::Marks;
 
 pub(crate) use node::{Cell, Node, NodeExecutor};
+pub(crate) use recorder::settled;
 pub(crate) use runs::found_runs;
 pub(crate) use sandbox::{Adopted, ports};
 
 /// Where inputs go.
 pub(crate) type Inputs = mpsc::UnboundedSender<Input>;
 
-/// The answer to a write.
-pub(crate) type Recorded = oneshot::Receiver<Result<(), RecordError>>;
+/// What came of a write to SQLite.
+pub(crate) type Outcome = Result<(), Arc<RecordError>>;
+
+/// A write that is under way, for as many as want to wait for it.
+pub(crate) type Recorded = watch::Receiver<Option<Outcome>>;
 
 /// The same of a write to memory.
 pub(crate) type Kept = tokio::task::JoinHandle<std::io::Result<()>>;

@@ -1,7 +1,8 @@
-//! Finds the pod that somebody means.
+//! Finds the pod, the container and the run that somebody means.
 
 use std::sync::Arc;
 
+use auraed_types::status::{ContainerState, ContainerStatus};
 use auraed_types::{PodId, PodStatus};
 
 use super::error::EngineError;
@@ -40,6 +41,54 @@ pub(super) fn find(statuses: &Statuses, reference: &str) -> Result<Arc<PodStatus
     candidates.pop().ok_or_else(|| EngineError::PodNotFound {
         reference: reference.to_owned(),
     })
+}
+
+/// A container's status; the pod's first container where none is named.
+pub(super) fn container_of<'a>(
+    status: &'a PodStatus,
+    name: &str,
+) -> Result<&'a ContainerStatus, EngineError> {
+    let mut all = status.init_containers.iter().chain(&status.containers);
+    let found = if name.is_empty() {
+        status.containers.first()
+    } else {
+        all.find(|container| container.name == *name)
+    };
+    found.ok_or_else(|| EngineError::ContainerNotFound {
+        pod: status.name.to_string(),
+        container: name.to_owned(),
+    })
+}
+
+/// The run whose log is asked for, and whether it goes on.
+pub(super) fn logged_run(
+    status: &PodStatus,
+    container: &ContainerStatus,
+    previous: bool,
+) -> Result<(u32, bool), EngineError> {
+    let (pod, name) = (status.name.to_string(), container.name.to_string());
+    match (&container.state, &container.last_state, previous) {
+        // One that waits to be started again: its newest run is the one before, and the only one to show.
+        (ContainerState::Waiting { .. }, Some(_), _) => Ok((container.restart_count, false)),
+        (ContainerState::Waiting { reason, .. }, None, false) => Err(EngineError::ContainerWaiting {
+            pod,
+            container: name,
+            reason: reason.clone(),
+        }),
+        (ContainerState::Running { .. }, _, false) => Ok((container.restart_count, true)),
+        (ContainerState::Terminated(end), _, false) if end.container_id.is_none() => {
+            Err(EngineError::ContainerWaiting {
+                pod,
+                container: name,
+                reason: end.reason.clone(),
+            })
+        }
+        (ContainerState::Terminated(_), _, false) => Ok((container.restart_count, false)),
+        (_, last, true) => match (last, container.restart_count.checked_sub(1)) {
+            (Some(_), Some(attempt)) => Ok((attempt, false)),
+            _ => Err(EngineError::NoPreviousRun { pod, container: name }),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use auraed_sandbox::network::Live;
 use auraed_sandbox::{ContainerRun, Sandbox};
-use auraed_state::PodRow;
-use auraed_types::Pod;
+use auraed_state::{PodRow, StateError};
+use auraed_types::{Pod, PodId};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use prost::Message as _;
@@ -43,7 +43,7 @@ pub(super) struct Recovered {
 }
 
 /// Looks at everything, and removes what belongs to nobody.
-pub(super) async fn recover(node: &Node, clock: Clock) -> Result<Vec<Recovered>, StartError> {
+pub(super) async fn all(node: &Node, clock: Clock) -> Result<Vec<Recovered>, StartError> {
     for directory in [&node.directories.state, &node.directories.run] {
         files::make_private(&directory.join("pods")).map_err(StartError::Directory)?;
     }
@@ -59,6 +59,15 @@ pub(super) async fn recover(node: &Node, clock: Clock) -> Result<Vec<Recovered>,
     remove_leftovers(node, &known, logs).await;
     reconcile_network(node, &known, &recovered).await;
     Ok(recovered)
+}
+
+/// Looks at one pod; absent if it was never written.
+pub(super) async fn one(node: &Node, clock: Clock, id: &PodId) -> Result<Option<Recovered>, StateError> {
+    let rows = node.state.pods().await?;
+    match rows.into_iter().find(|row| *id == row.id.as_str()) {
+        Some(row) => Ok(recover_one(node, clock, row).await),
+        None => Ok(None),
+    }
 }
 
 async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered> {
@@ -137,10 +146,7 @@ fn read(row: PodRow, directories: &super::engine::Directories) -> Result<(Pod, F
         record,
         stop: row.stop.and_then(|stop| {
             let requested_at = Timestamp::from_millisecond(stop.requested_at).ok()?;
-            Some((
-                requested_at,
-                stop.grace_seconds.map(std::time::Duration::from_secs),
-            ))
+            Some((requested_at, stop.grace_seconds.map(Duration::from_secs)))
         }),
         whole: whole.is_some() || !redacted.holds_secrets(),
         sandbox: None,

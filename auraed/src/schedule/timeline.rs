@@ -16,6 +16,7 @@ pub(crate) struct Steps {
     accepted: Moment,
     steps: Vec<Step>,
     complete: bool,
+    version: u64,
 }
 
 impl Steps {
@@ -25,6 +26,7 @@ impl Steps {
             accepted,
             steps: Vec::new(),
             complete: false,
+            version: 0,
         }
     }
 
@@ -37,6 +39,7 @@ impl Steps {
     /// A step begins.
     pub(crate) fn begin(&mut self, name: &'static str, subject: &str, now: Moment) {
         if self.steps.len() < LIMIT {
+            self.version += 1;
             let start = self.since_accepted(now);
             self.steps.push(Step {
                 name,
@@ -53,6 +56,7 @@ impl Steps {
         let elapsed = self.since_accepted(now);
         let open = |step: &&mut Step| step.name == name && step.subject == subject && step.duration.is_none();
         if let Some(step) = self.steps.iter_mut().rev().find(open) {
+            self.version += 1;
             step.duration = Some(elapsed.saturating_sub(step.start));
             detail.clone_into(&mut step.detail);
         }
@@ -67,6 +71,11 @@ impl Steps {
     /// Whether that step was reached.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Changes with every step.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// For the outside.

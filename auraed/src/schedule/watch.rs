@@ -177,3 +177,97 @@ impl Watch {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::machine::Machine;
+    use crate::schedule::moment::Moment;
+    use auraed_types::Pod;
+
+    fn status(id: &str, revision: u64) -> Arc<PodStatus> {
+        let message = auraed_api::schedule::v0::Pod {
+            id: id.into(),
+            name: "n".into(),
+            containers: vec![auraed_api::runtime::v0::Container {
+                name: "c".into(),
+                image: "i".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let now = Moment {
+            wall: jiff::Timestamp::UNIX_EPOCH,
+            steady: jiff::SignedDuration::ZERO,
+        };
+        let pod = Arc::new(Pod::try_from(message).unwrap());
+        Arc::new(Machine::new(pod, now).status(now, revision))
+    }
+
+    /// What is queued, as id and revision; 0 for a removal, and `-` for the mark.
+    async fn drain(statuses: &Statuses, watch: &mut Watch) -> Vec<(String, u64)> {
+        statuses.close();
+        let mut seen = Vec::new();
+        while let Some(change) = watch.next().await {
+            seen.push(match change {
+                Change::Status(status) => (status.id.to_string(), status.revision),
+                Change::Removed(id) => (id.to_string(), 0),
+                Change::Synced => ("-".to_owned(), 0),
+            });
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn a_watch_begins_with_all_and_goes_on_with_changes() {
+        let statuses = Statuses::default();
+        statuses.publish(status("a", 1));
+        statuses.publish(status("b", 2));
+        let mut all = statuses.watch(None);
+        let mut one = statuses.watch(Some(PodId::new("b").unwrap()));
+        statuses.publish(status("a", 3));
+        statuses.publish(status("b", 4));
+        statuses.remove(&PodId::new("b").unwrap());
+        let entry = |id: &str, revision| (id.to_owned(), revision);
+        let expected = [
+            entry("a", 1),
+            entry("b", 2),
+            entry("-", 0),
+            entry("a", 3),
+            entry("b", 4),
+            entry("b", 0),
+        ];
+        assert_eq!(drain(&statuses, &mut all).await, expected);
+        assert_eq!(
+            drain(&statuses, &mut one).await,
+            [entry("b", 2), entry("-", 0), entry("b", 4), entry("b", 0)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_slow_watcher_gets_the_newest_of_each_pod() {
+        let statuses = Statuses::default();
+        let mut watch = statuses.watch(None);
+        for revision in 1..=5 * QUEUE_LIMIT as u64 {
+            statuses.publish(status(if revision % 2 == 0 { "even" } else { "odd" }, revision));
+        }
+        let seen = drain(&statuses, &mut watch).await;
+        assert!(seen.len() <= QUEUE_LIMIT + 1, "{}", seen.len());
+        let last = |id: &str| seen.iter().rev().find(|(seen, _)| seen == id).unwrap().1;
+        assert_eq!(
+            (last("odd"), last("even")),
+            (5 * QUEUE_LIMIT as u64 - 1, 5 * QUEUE_LIMIT as u64)
+        );
+        assert!(seen.contains(&("-".to_owned(), 0)), "the mark is never dropped");
+    }
+
+    #[tokio::test]
+    async fn a_waiting_watcher_is_woken() {
+        let statuses = Arc::new(Statuses::default());
+        let mut watch = statuses.watch(None);
+        assert_eq!(watch.next().await, Some(Change::Synced));
+        let publisher = Arc::clone(&statuses);
+        let (change, ()) = tokio::join!(watch.next(), async move { publisher.publish(status("a", 7)) });
+        assert!(matches!(change, Some(Change::Status(status)) if status.revision == 7));
+    }
+}

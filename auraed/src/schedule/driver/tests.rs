@@ -101,15 +101,10 @@ impl Executor for FakeExecutor {
     }
 
     fn record(&mut self, row: PodRow) -> Recorded {
-        let (answer, recorded) = oneshot::channel();
-        let result = if self.fail_records {
-            Err(std::io::Error::other("full").into())
-        } else {
-            Ok(())
-        };
-        answer.send(result).unwrap();
+        let failed = || Err(Arc::new(std::io::Error::other("full").into()));
+        let outcome = if self.fail_records { failed() } else { Ok(()) };
         self.log.send(Done::Row(row)).unwrap();
-        recorded
+        tokio::sync::watch::channel(Some(outcome)).1
     }
 
     fn set_pod(&mut self, _pod: &Arc<Pod>) {}

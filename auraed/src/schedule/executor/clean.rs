@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::node::Task;
+use super::recorder::settled;
 use super::sandbox::ports;
 use crate::schedule::files;
 use crate::schedule::machine::Input;
@@ -35,9 +36,9 @@ impl Task {
         })
         .await;
         self.insist("forget the pod", || async {
-            match self.recorder.remove(pod.id.to_string()).await {
-                Ok(removed) => removed.map_err(|error| chain(&error)),
-                Err(_) => Err("the daemon is stopping".to_owned()),
+            match settled(self.recorder.remove(pod.id.to_string())).await {
+                Some(removed) => removed.map_err(|error| chain(&error)),
+                None => Err("the daemon is stopping".to_owned()),
             }
         })
         .await;

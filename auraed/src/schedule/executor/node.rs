@@ -1,13 +1,13 @@
 //! The real executor: tasks on this node.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use auraed_image::Store;
 use auraed_sandbox::network::Network;
 use auraed_sandbox::{Host, Sandbox};
-use auraed_state::{PodRow, State};
+use auraed_state::{PodRow, State, Subnet};
 use auraed_types::pod::Files;
 use auraed_types::{Pod, VolumeName};
 use prost::Message as _;
@@ -22,6 +22,7 @@ use crate::schedule::handler::{self, Target};
 use crate::schedule::machine::{Action, HookKind, Index, Input, ProbeKind, Probed};
 use crate::schedule::places::Places;
 use crate::schedule::record::Marks;
+use crate::server::chain;
 
 /// What all executors of this node share.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) pod: Arc<Pod>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) addresses: Vec<IpAddr>,
+    /// Given out before the pod was written.
+    reserved: Option<Ipv4Addr>,
 }
 
 /// Does what one pod's machine asks, on this node.
@@ -73,12 +76,25 @@ pub(super) struct Task {
     inputs: Inputs,
 }
 
+impl Node {
+    /// The pod's address on the pod network: its own, or a new one.
+    pub(crate) async fn allocate_address(&self, pod: &Pod) -> Result<Ipv4Addr, String> {
+        let network = self.network.as_ref().ok_or("this node has no pod network")?;
+        let subnet = network.subnet();
+        let subnet =
+            Subnet::new(subnet.address(), subnet.prefix()).ok_or("the pod network has no addresses")?;
+        let allocated = self.state.allocate_address(pod.id.as_str(), subnet).await;
+        allocated.map_err(|error| chain(&error))
+    }
+}
+
 impl Cell {
     pub(crate) fn new(pod: Arc<Pod>) -> Cell {
         let shared = Shared {
             pod,
             sandbox: None,
             addresses: Vec::new(),
+            reserved: None,
         };
         Cell {
             shared: Mutex::new(shared),
@@ -94,6 +110,15 @@ impl Cell {
 
     pub(crate) fn set_pod(&self, pod: Arc<Pod>) {
         self.lock().pod = pod;
+    }
+
+    /// Takes an address ahead of need, so that it need not wait behind the write of the pod.
+    pub(crate) fn reserve(&self, address: Ipv4Addr) {
+        self.lock().reserved = Some(address);
+    }
+
+    pub(super) fn reserved(&self) -> Option<Ipv4Addr> {
+        self.lock().reserved
     }
 
     pub(super) fn addresses(&self) -> Vec<IpAddr> {

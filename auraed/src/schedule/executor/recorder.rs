@@ -1,9 +1,11 @@
 //! Writes of one pod to SQLite, in order and off everyone's path.
 
-use auraed_state::{PodRow, State};
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
 
-use super::Recorded;
+use auraed_state::{PodRow, State};
+use tokio::sync::{mpsc, watch};
+
+use super::{Outcome, Recorded};
 use crate::schedule::error::RecordError;
 
 /// Hands writes to the task that does them.
@@ -13,9 +15,15 @@ pub(super) struct Recorder {
 }
 
 #[derive(Debug)]
-enum Write {
-    Put(Box<PodRow>, oneshot::Sender<Result<(), RecordError>>),
-    Remove(String, oneshot::Sender<Result<(), RecordError>>),
+struct Write {
+    what: What,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+#[derive(Debug)]
+enum What {
+    Put(Box<PodRow>),
+    Remove(String),
 }
 
 impl Recorder {
@@ -27,29 +35,33 @@ impl Recorder {
     }
 
     pub(super) fn put(&self, row: PodRow) -> Recorded {
-        let (answer, recorded) = oneshot::channel();
-        // A closed channel drops the answer, which the waiting side takes for a failure.
-        let _ = self.writes.send(Write::Put(Box::new(row), answer));
-        recorded
+        self.write(What::Put(Box::new(row)))
     }
 
     pub(super) fn remove(&self, id: String) -> Recorded {
-        let (answer, recorded) = oneshot::channel();
-        let _ = self.writes.send(Write::Remove(id, answer));
+        self.write(What::Remove(id))
+    }
+
+    fn write(&self, what: What) -> Recorded {
+        let (outcome, recorded) = watch::channel(None);
+        // The task lives as long as this; were it gone, the waiting side would see its channel closed.
+        let _ = self.writes.send(Write { what, outcome });
         recorded
     }
 }
 
 async fn write_all(state: State, mut writes: mpsc::UnboundedReceiver<Write>) {
-    while let Some(write) = writes.recv().await {
-        // Nobody waits any more for an answer that cannot be sent.
-        match write {
-            Write::Put(row, answer) => {
-                let _ = answer.send(state.put_pod(*row).await.map_err(RecordError::from));
-            }
-            Write::Remove(id, answer) => {
-                let _ = answer.send(state.remove_pod(&id).await.map(drop).map_err(RecordError::from));
-            }
-        }
+    while let Some(Write { what, outcome }) = writes.recv().await {
+        let written = match what {
+            What::Put(row) => state.put_pod(*row).await,
+            What::Remove(id) => state.remove_pod(&id).await.map(drop),
+        };
+        let written = written.map_err(|error| Arc::new(RecordError::from(error)));
+        outcome.send_replace(Some(written));
     }
+}
+
+/// Waits for a write; absent if the daemon stops before.
+pub(crate) async fn settled(mut recorded: Recorded) -> Option<Outcome> {
+    recorded.wait_for(Option::is_some).await.ok()?.clone()
 }

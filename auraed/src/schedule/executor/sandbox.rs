@@ -8,7 +8,6 @@ use auraed_sandbox::network::{PortMapping, Protocol};
 use auraed_sandbox::{
     Events, NetworkNamespace, RunState, Sandbox, SandboxEvent, SandboxSpec, Tmpfs, end_sandbox,
 };
-use auraed_state::Subnet;
 use auraed_types::pod::{Port, VolumeSource};
 use auraed_types::{Pod, QosClass};
 
@@ -87,16 +86,11 @@ impl Task {
             return Ok((NetworkNamespace::Host, Vec::new()));
         }
         let network = self.node.network.as_ref().ok_or("this node has no pod network")?;
-        let subnet = network.subnet();
-        let subnet =
-            Subnet::new(subnet.address(), subnet.prefix()).ok_or("the pod network has no addresses")?;
+        let address = match self.cell.reserved() {
+            Some(address) => address,
+            None => self.node.allocate_address(&self.pod).await?,
+        };
         let id = self.pod.id.as_str();
-        let address = self
-            .node
-            .state
-            .allocate_address(id, subnet)
-            .await
-            .map_err(|error| chain(&error))?;
         let attachment = network
             .attach(id, address, &ports(&self.pod))
             .await

@@ -130,7 +130,10 @@ impl Machine {
     fn remove(&mut self, now: Moment, grace: Option<std::time::Duration>) {
         if !self.removing {
             self.removing = true;
-            self.actions.push(Action::Record);
+            // What is cleaned up already is forgotten at once: that is written then.
+            if self.end < End::CleanedUp {
+                self.actions.push(Action::Record);
+            }
         }
         self.stop(now, grace);
     }
