@@ -43,7 +43,10 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
     if let Err(error) = remove_cgroups(config).await {
         failures.push(chain(&error));
     }
-    places::release_memory(config);
+    // A pod that could not be ended is found by what it has there.
+    if failures.is_empty() {
+        places::discard_memory(config);
+    }
     remove_places(config, &mut failures);
     if extent.everything {
         remove_for_good(config, &pods, &mut failures);

@@ -50,6 +50,16 @@ pub(super) fn release_memory(config: &Config) {
     }
 }
 
+/// Takes the file system in memory away with whatever is left in it, once no pod is left.
+pub(super) fn discard_memory(config: &Config) {
+    let path = pods(config);
+    if is_mount_point(&path)
+        && let Err(error) = rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+    {
+        tracing::warn!(path = %path.display(), %error, "the file system in memory stays");
+    }
+}
+
 /// Where pods keep what must be in memory.
 pub(super) fn pods(config: &Config) -> PathBuf {
     config.run_dir.join("pods")
