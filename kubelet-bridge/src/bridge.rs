@@ -97,7 +97,7 @@ async fn start(settings: Settings, parts: &mut Parts) -> Result<Option<Server>, 
     let server = match &cluster {
         Some(cluster) => {
             let pods = Arc::new(directory.clone());
-            Some(Server::start(&settings.server, &name, cluster.clone(), aurae.clone(), pods).await?)
+            Some(Server::start(&settings, cluster.clone(), aurae.clone(), pods).await?)
         }
         None => None,
     };

@@ -31,6 +31,10 @@ pub use error::{CallError, ClusterError};
 
 use connect::Connections;
 use health::Health;
+use kubeconfig::Loaded;
+
+use crate::chain::sources;
+use crate::files::Changes;
 
 /// How long a short request may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,13 +53,18 @@ impl Cluster {
     /// # Errors
     /// Where the file or one that it names is unreadable or wrong, or the certificate is another node's.
     pub async fn load(path: &Path, node: &str) -> Result<Cluster, ClusterError> {
-        let loaded = kubeconfig::load(path).await?;
-        kubeconfig::check_name(path, &loaded, node)?;
-        let connections = Connections::new(path, &loaded.config)?;
+        let (loaded, connections) = prepare(path, node).await?;
+        let fingerprint = kubeconfig::fingerprint(&loaded.files);
         tracing::info!(server = %loaded.config.cluster_url, "cluster");
         let health = Arc::new(Health::new(loaded.config.cluster_url.to_string()));
-        let (sender, receiver) = watch::channel(Arc::new(connections));
-        tokio::spawn(reload(path.to_owned(), loaded.files, sender));
+        let (sender, receiver) = watch::channel(connections);
+        tokio::spawn(reload(
+            path.to_owned(),
+            node.to_owned(),
+            loaded.files,
+            fingerprint,
+            sender,
+        ));
         Ok(Cluster {
             connections: receiver,
             health,
@@ -147,51 +156,47 @@ impl Changed {
     }
 }
 
+/// Reads the kubeconfig and prepares connections with it.
+async fn prepare(path: &Path, node: &str) -> Result<(Loaded, Arc<Connections>), ClusterError> {
+    let loaded = kubeconfig::load(path).await?;
+    kubeconfig::check_name(path, &loaded, node)?;
+    let connections = Connections::new(path, &loaded.config)?;
+    Ok((loaded, Arc::new(connections)))
+}
+
 /// Makes new connections whenever a file of the kubeconfig changes. Ends with the last [`Cluster`].
-async fn reload(path: PathBuf, mut files: Vec<PathBuf>, sender: watch::Sender<Arc<Connections>>) {
-    let mut fingerprint = kubeconfig::fingerprint(&files);
+async fn reload(
+    path: PathBuf,
+    node: String,
+    mut files: Vec<PathBuf>,
+    mut fingerprint: u64,
+    sender: watch::Sender<Arc<Connections>>,
+) {
     loop {
-        let mut changes = match crate::files::Changes::of_files(&files) {
+        let mut changes = match Changes::of_files(&files) {
             Ok(changes) => changes,
             Err(error) => {
-                tracing::warn!(
-                    "changes of the kubeconfig will not be seen: {}",
-                    crate::chain::sources(&error)
-                );
+                tracing::warn!("changes of the kubeconfig will not be seen: {}", sources(&error));
                 return;
             }
         };
-        tokio::select! {
-            () = changes.next() => {}
-            () = sender.closed() => return,
-        }
-        let now = kubeconfig::fingerprint(&files);
-        if now == fingerprint {
-            continue;
-        }
-        fingerprint = now;
-        let loaded = match kubeconfig::load(&path).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                tracing::warn!(
-                    "the changed kubeconfig is not used: {}",
-                    crate::chain::sources(&error)
-                );
-                continue;
+        // Compared before the first wait: what changed until now was not told.
+        while kubeconfig::fingerprint(&files) == fingerprint {
+            tokio::select! {
+                () = changes.next() => {}
+                () = sender.closed() => return,
             }
-        };
-        match Connections::new(&path, &loaded.config) {
-            Ok(connections) => {
+        }
+        fingerprint = kubeconfig::fingerprint(&files);
+        match prepare(&path, &node).await {
+            Ok((loaded, connections)) => {
                 tracing::info!(server = %loaded.config.cluster_url, "kubeconfig changed, connecting anew");
                 files = loaded.files;
                 fingerprint = kubeconfig::fingerprint(&files);
-                sender.send_replace(Arc::new(connections));
+                sender.send_replace(connections);
             }
             Err(error) => {
-                tracing::warn!(
-                    "the changed kubeconfig is not used: {}",
-                    crate::chain::sources(&error)
-                );
+                tracing::warn!("the changed kubeconfig is not used: {}", sources(&error));
             }
         }
     }

@@ -14,15 +14,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 
 use crate::aurae::Aurae;
 use crate::cluster::Cluster;
-use crate::flags::ServerSettings;
+use crate::flags::Settings;
 
 mod authentication;
 mod authorization;
 mod cache;
 mod certificate;
+mod configz;
 mod exec;
 mod healthz;
 mod listen;
@@ -65,6 +67,7 @@ pub enum ServerError {
 
 /// What all endpoints share.
 struct Shared {
+    configuration: Value,
     aurae: Aurae,
     pods: Arc<dyn Pods>,
     authentication: Authentication,
@@ -80,25 +83,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens and serves from now on. `node` is this node's name, `hostname` the certificate's where one is made.
+    /// Listens and serves from now on.
     ///
     /// # Errors
     /// [`ServerError`], before anything is served.
     pub async fn start(
-        settings: &ServerSettings,
-        node: &str,
+        settings: &Settings,
         cluster: Cluster,
         aurae: Aurae,
         pods: Arc<dyn Pods>,
     ) -> Result<Server, ServerError> {
+        let (node, configuration) = (&settings.node.name, configz::configuration(settings));
+        let settings = &settings.server;
         let tls = certificate::server_config(settings, node)?;
         let listener = listen::bind(settings.listen).await?;
         let address = listener.local_addr().unwrap_or(settings.listen);
         let shared = Arc::new(Shared {
+            configuration,
             aurae,
             pods,
             authentication: Authentication::new(cluster.clone()),
-            authorization: Authorization::new(cluster, node.to_owned()),
+            authorization: Authorization::new(cluster, node.clone()),
         });
         let router = route::router(shared);
         let accepting = tokio::spawn(listen::accept(listener, Arc::new(tls), router));

@@ -12,7 +12,7 @@ use http::request::Parts;
 
 use super::listen::PeerCertificate;
 use super::refusal::Refusal;
-use super::{Shared, exec, healthz, logs, pods};
+use super::{Shared, configz, exec, healthz, logs, pods};
 
 /// All endpoints.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -40,7 +40,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", not_yet("metrics"))
         .route("/metrics/{*rest}", not_yet("metrics"))
         .route("/logs/{*rest}", not_yet("node logs"))
-        .route("/configz", not_yet("configz"))
+        .route("/configz", get(configz::configz))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
         .with_state(shared)
 }

@@ -3,4 +3,5 @@
 mod bridge;
 mod command_line;
 mod objects;
+mod reload;
 mod waiting;
