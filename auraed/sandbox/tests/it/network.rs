@@ -218,7 +218,7 @@ fn a_pods_interface_is_as_said() {
         let inside = within(&a.netns, || run("ip", &["address", "show", "eth0"]));
         for part in [
             "mtu 1400",
-            "state UP",
+            "UP,LOWER_UP",
             "link/ether 0a:58:0a:58:00:02",
             "inet 10.88.0.2/16",
         ] {
