@@ -86,6 +86,7 @@ impl Executor for FakeExecutor {
                     attempt,
                     id: id(attempt),
                     started_at: now,
+                    detail: String::new(),
                 })
             }
             Action::Signal { .. } => Some(Input::Exited(exit(self.starts - 1, 143))),

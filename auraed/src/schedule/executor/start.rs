@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use auraed_image::Image;
 use auraed_sandbox::{ContainerSpec, Error, RunState, StartError};
@@ -21,11 +22,12 @@ impl Task {
     pub(super) async fn start_container(self, start: Start) {
         let (container, attempt) = (start.container, start.attempt);
         self.tell(match self.start(&start).await {
-            Ok((id, started_at)) => Input::Started {
+            Ok((id, started_at, detail)) => Input::Started {
                 container,
                 attempt,
                 id,
                 started_at,
+                detail,
             },
             Err(failure) => Input::StartFailed {
                 container,
@@ -35,7 +37,7 @@ impl Task {
         });
     }
 
-    async fn start(&self, start: &Start) -> Result<(ContainerId, Timestamp), StartFailure> {
+    async fn start(&self, start: &Start) -> Result<(ContainerId, Timestamp, String), StartFailure> {
         let name = self.container(start.container).name.clone();
         let sandbox = self.cell.sandbox().ok_or(StartFailure::SandboxGone)?;
         let image = self.node.images.get(&start.image.id).ok_or_else(|| {
@@ -44,15 +46,17 @@ impl Task {
         let id = new_id().map_err(|error| StartFailure::Create(error.to_string()))?;
         let volumes = self.places.volume_sources(&self.pod, &sandbox);
         let spec = self.container_spec(start, &id, &image, volumes)?;
+        let begun = Instant::now();
         self.make_places(start, &id).await?;
+        let files = begun.elapsed();
         match sandbox.start_container(spec).await {
             Ok(run) => {
                 let (RunState::Running { started_at } | RunState::Exited { started_at, .. }) = run.state;
                 self.remove_old_runs(name.to_string(), start.attempt);
-                Ok((
-                    id,
-                    Timestamp::try_from(started_at).unwrap_or_else(|_| Timestamp::now()),
-                ))
+                let started_at = Timestamp::try_from(started_at).unwrap_or_else(|_| Timestamp::now());
+                let init = begun.elapsed() - files;
+                let detail = format!("files {} µs, init {} µs", files.as_micros(), init.as_micros());
+                Ok((id, started_at, detail))
             }
             Err(StartError::Refused(message)) => Err(StartFailure::Run { id, message }),
             Err(StartError::Sandbox(Error::Gone)) => Err(StartFailure::SandboxGone),

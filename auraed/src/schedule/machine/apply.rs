@@ -41,8 +41,11 @@ impl Machine {
                 attempt,
                 id,
                 started_at,
+                detail,
             } => {
                 self.started(now, container, attempt, id, started_at);
+                let subject = self.name(container).to_string();
+                self.steps.end("container", &subject, now, &detail);
             }
             Input::StartFailed {
                 container,
@@ -259,8 +262,6 @@ impl Machine {
         }));
         self.event(Some(index), false, "Created", "Container created".to_owned());
         self.event(Some(index), false, "Started", "Container started".to_owned());
-        let subject = self.name(index).to_string();
-        self.steps.end("container", &subject, now, "");
         if !self.sandbox.is_ready() || sandbox != self.sandbox.attempt {
             // The news of the sandbox's end overtook that of the start.
             self.lost(now, index);

@@ -80,6 +80,8 @@ pub(crate) enum Input {
         id: ContainerId,
         /// When.
         started_at: Timestamp,
+        /// How long its parts took, for the timeline.
+        detail: String,
     },
     /// A container could not be started.
     StartFailed {

@@ -138,6 +138,7 @@ impl Chaos {
                     attempt,
                     id,
                     started_at: self.now.wall,
+                    detail: String::new(),
                 });
             }
             Action::StartContainer(start) => {

@@ -212,6 +212,7 @@ impl World {
                     attempt: start.attempt,
                     id: id(start.container.0, start.attempt),
                     started_at: self.now.wall,
+                    detail: String::new(),
                 },
             },
             Action::Signal { container, .. } if self.stubborn.contains(&container.0) => return,
