@@ -194,6 +194,8 @@ impl Worker {
             Write::CreateMirror => &self.state.pod,
             _ => self.state.object.as_ref().unwrap_or(&self.state.pod),
         };
+        // The next one that may wait does so from here.
+        self.passing = self.passing.map(|_| Instant::now());
         let target = Target {
             pod: Arc::clone(pod),
             node: node.unwrap_or_default(),
