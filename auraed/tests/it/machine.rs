@@ -118,7 +118,8 @@ impl Machine {
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::null())
             .stderr(log.into_file());
-        let mut daemon = command.spawn().unwrap();
+        // A test that fails before the daemon is ready has nobody else to end it.
+        let mut daemon = command.kill_on_drop(true).spawn().unwrap();
         let mut message = [0; 64];
         tokio::select! {
             count = notify.recv(&mut message) => assert_eq!(message.get(..count.unwrap()), Some(&b"READY=1"[..])),
