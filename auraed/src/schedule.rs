@@ -31,6 +31,7 @@ mod plan;
 mod record;
 mod recover;
 mod registry;
+mod shares;
 mod spec;
 mod termination;
 mod timeline;

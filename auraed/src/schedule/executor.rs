@@ -27,7 +27,7 @@ use super::record::Marks;
 pub(crate) use node::{Cell, Node, NodeExecutor};
 pub(crate) use recorder::settled;
 pub(crate) use runs::found_runs;
-pub(crate) use sandbox::{Adopted, ports};
+pub(crate) use sandbox::{Adopted, ports, qos};
 
 /// Where inputs go.
 pub(crate) type Inputs = mpsc::UnboundedSender<Input>;

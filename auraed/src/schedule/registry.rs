@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use auraed_image::Store;
+use auraed_sandbox::Host;
 use auraed_state::State;
 use auraed_types::{Pod, PodId, PodStatus};
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,7 @@ use super::lookup;
 use super::machine::Machine;
 use super::moment::Clock;
 use super::recover;
+use super::shares;
 use super::watch::Statuses;
 
 /// Between the panic of a driver and its pod's recovery: a fault that comes back at once must not keep the node busy.
@@ -99,6 +101,10 @@ impl Registry {
 
     pub(super) fn directories(&self) -> &Directories {
         &self.node.directories
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.node.host
     }
 
     pub(super) fn has_network(&self) -> bool {
@@ -188,8 +194,13 @@ impl Registry {
         self.outlets.statuses.get(&pod.id).ok_or_else(not_found)
     }
 
-    /// Takes over what an earlier daemon left.
+    /// Takes over what an earlier daemon left. Called once, first.
     pub(super) async fn recover(self: &Arc<Self>) -> Result<(), StartError> {
+        let (registry, watch) = (Arc::clone(self), self.outlets.statuses.watch(None));
+        self.drivers.spawn(async move {
+            let stop = registry.stop.clone();
+            stop.run_until_cancelled(shares::follow(registry, watch)).await;
+        });
         for recovered in recover::all(&self.node, self.clock).await? {
             self.resume(recovered);
         }

@@ -123,11 +123,7 @@ impl Task {
             share_pid: pod.share_process_namespace,
             sysctls: pod.sysctls.clone().into_iter().collect(),
             cgroup: spec::pod_limits(pod),
-            qos: match pod.qos_class() {
-                QosClass::Guaranteed => Qos::Guaranteed,
-                QosClass::Burstable => Qos::Burstable,
-                QosClass::BestEffort => Qos::BestEffort,
-            },
+            qos: qos(pod),
             tmpfs: tmpfs(pod),
         }
     }
@@ -211,6 +207,15 @@ impl Cell {
     pub(crate) fn set_sandbox(&self, sandbox: Sandbox, addresses: Vec<IpAddr>) {
         let mut shared = self.lock();
         (shared.sandbox, shared.addresses) = (Some(sandbox), addresses);
+    }
+}
+
+/// The class that the pod's group is in.
+pub(crate) fn qos(pod: &Pod) -> Qos {
+    match pod.qos_class() {
+        QosClass::Guaranteed => Qos::Guaranteed,
+        QosClass::Burstable => Qos::Burstable,
+        QosClass::BestEffort => Qos::BestEffort,
     }
 }
 
