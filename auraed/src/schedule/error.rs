@@ -37,7 +37,7 @@ pub enum EngineError {
         pod: String,
         /// The container.
         container: String,
-        /// What it waits for, in one word.
+        /// What it waits for.
         reason: String,
     },
     /// The container does not run.

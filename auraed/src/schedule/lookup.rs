@@ -73,7 +73,11 @@ pub(super) fn logged_run(
         (ContainerState::Waiting { reason, .. }, None, false) => Err(EngineError::ContainerWaiting {
             pod,
             container: name,
-            reason: reason.clone(),
+            reason: match reason.as_str() {
+                "ErrImagePull" => "image can't be pulled".to_owned(),
+                "ImagePullBackOff" => "trying and failing to pull image".to_owned(),
+                _ => reason.clone(),
+            },
         }),
         (ContainerState::Running { .. }, _, false) => Ok((container.restart_count, true)),
         (ContainerState::Terminated(end), _, false) if end.container_id.is_none() => {
@@ -95,6 +99,7 @@ pub(super) fn logged_run(
 mod tests {
     use super::*;
     use auraed_types::Pod;
+    use auraed_types::status::Terminated;
 
     fn statuses(pods: &[(&str, &str, &str, i64, bool)]) -> Statuses {
         let statuses = Statuses::default();
@@ -150,5 +155,65 @@ mod tests {
         assert_eq!(found(&all, "web"), "1");
         let all = statuses(&[("1", "a", "web", 1, true), ("2", "a", "web", 2, true)]);
         assert_eq!(found(&all, "a/web"), "2");
+    }
+
+    #[test]
+    fn the_run_whose_log_is_meant_follows_the_state() {
+        let all = statuses(&[("1", "a", "web", 1, false)]);
+        let mut status = PodStatus::clone(&find(&all, "1").unwrap());
+        let mut run = |state: ContainerState, last: Option<Terminated>, restarts, previous| {
+            status.containers[0] = ContainerStatus {
+                state,
+                last_state: last,
+                restart_count: restarts,
+                ..status.containers[0].clone()
+            };
+            let container = container_of(&status, "").unwrap();
+            logged_run(&status, container, previous).map_err(|error| error.to_string())
+        };
+        let end = Terminated {
+            exit_code: 1,
+            signal: 0,
+            reason: "Error".into(),
+            message: String::new(),
+            started_at: None,
+            finished_at: None,
+            container_id: Some(auraed_types::ContainerId::new("0".repeat(64)).unwrap()),
+        };
+        let ended = || Some(end.clone());
+        let waiting = |reason: &str| ContainerState::Waiting {
+            reason: reason.into(),
+            message: String::new(),
+        };
+        let running = || ContainerState::Running {
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(run(running(), None, 0, false), Ok((0, true)));
+        assert_eq!(run(running(), ended(), 3, true), Ok((2, false)));
+        assert_eq!(
+            run(waiting("CrashLoopBackOff"), ended(), 3, false),
+            Ok((3, false))
+        );
+        assert_eq!(run(waiting("CrashLoopBackOff"), ended(), 3, true), Ok((3, false)));
+        assert_eq!(
+            run(ContainerState::Terminated(end.clone()), None, 0, false),
+            Ok((0, false))
+        );
+        assert_eq!(
+            run(running(), None, 0, true),
+            Err("previous terminated container \"c\" in pod \"web\" not found".into())
+        );
+        assert_eq!(
+            run(waiting("ImagePullBackOff"), None, 0, false),
+            Err(
+                "container \"c\" in pod \"web\" is waiting to start: trying and failing to pull image".into()
+            )
+        );
+        let lost = Terminated {
+            container_id: None,
+            ..end.clone()
+        };
+        assert!(run(ContainerState::Terminated(lost), None, 0, false).is_err());
+        assert!(container_of(&find(&all, "1").unwrap(), "other").is_err());
     }
 }

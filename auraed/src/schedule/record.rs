@@ -116,3 +116,47 @@ impl RunRecord {
         Duration::from_secs(self.restart_delay_seconds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What version 1 wrote: later ones must read it, and this one must still write it.
+    const RECORD_1: &str = include_str!("record/pod-1.json");
+    const RUN_1: &str = include_str!("record/run-1.json");
+
+    #[test]
+    fn records_of_version_1_are_read_and_written() {
+        let record = Record::decode(RECORD_1.as_bytes()).unwrap();
+        assert_eq!(
+            (record.sandbox_attempt, record.end, record.removing),
+            (2, Some(RecordedEnd::Deadline), true)
+        );
+        let finished = record.finished.as_ref().unwrap();
+        assert_eq!(finished.containers[0].restart_count, 3);
+        let written: serde_json::Value = serde_json::from_slice(&record.encode()).unwrap();
+        assert_eq!(
+            written,
+            serde_json::from_str::<serde_json::Value>(RECORD_1).unwrap()
+        );
+
+        let run: RunRecord = serde_json::from_str(RUN_1).unwrap();
+        assert_eq!((run.attempt, run.restart_delay().as_secs()), (3, 40));
+        let written = serde_json::to_value(&run).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(RUN_1).unwrap());
+    }
+
+    #[test]
+    fn no_record_is_that_of_a_new_pod_and_others_are_refused() {
+        assert_eq!(Record::decode(b"").unwrap(), Record::default());
+        assert_eq!(
+            Record::decode(br#"{"version":1,"later":true}"#).unwrap(),
+            Record::default()
+        );
+        assert!(matches!(
+            Record::decode(br#"{"version":2}"#),
+            Err(RecordError::TooNew(2))
+        ));
+        assert!(matches!(Record::decode(b"{"), Err(RecordError::Damaged(_))));
+    }
+}
