@@ -12,6 +12,7 @@ mod machine;
 mod node;
 mod pods;
 mod schedule_life;
+mod schedule_races;
 mod schedule_recovery;
 mod schedule_volumes;
 mod start;

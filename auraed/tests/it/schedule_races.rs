@@ -1,0 +1,132 @@
+//! Callers that do not know of each other.
+
+use crate::machine::PATIENCE;
+use crate::node::{Node, pod, shell};
+use auraed_api::runtime::v0::RestartPolicy;
+use auraed_api::schedule::v0::{ListRequest, NowRequest, RemoveRequest, StopRequest};
+use auraed_client::Client;
+use tonic::Code;
+
+/// The same sequence of numbers at each run (a linear congruential generator, Knuth's constants).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Starts, stops and removes two pods in any order.
+async fn meddle(client: Client, seed: u64) {
+    let mut numbers = Numbers(seed);
+    for _ in 0..15 {
+        let name = ["one", "two"][usize::try_from(numbers.below(2)).unwrap()];
+        let grace_period_seconds = Some(0);
+        let result = match numbers.below(4) {
+            0 | 1 => {
+                let script = if numbers.below(2) == 0 {
+                    "exit 0"
+                } else {
+                    "trap 'exit 0' TERM; sleep 1000 & wait"
+                };
+                let pod = Some(pod(name, RestartPolicy::OnFailure, vec![shell("main", script)]));
+                client.schedule().now(NowRequest { pod }).await.map(drop)
+            }
+            2 => client
+                .schedule()
+                .stop(StopRequest {
+                    pod: name.into(),
+                    grace_period_seconds,
+                })
+                .await
+                .map(drop),
+            _ => client
+                .schedule()
+                .remove(RemoveRequest {
+                    pod: name.into(),
+                    grace_period_seconds,
+                })
+                .await
+                .map(drop),
+        };
+        if let Err(status) = result {
+            // It is being removed for somebody else.
+            assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn callers_that_fight_over_pods_leave_nothing_behind() {
+    let Some(node) = Node::new("callers_that_fight_over_pods_leave_nothing_behind").await else {
+        return;
+    };
+    let callers: Vec<_> = (0..6)
+        .map(|seed| tokio::spawn(meddle(node.client.clone(), seed)))
+        .collect();
+    for caller in callers {
+        tokio::time::timeout(2 * PATIENCE, caller).await.unwrap().unwrap();
+    }
+    node.remove("one").await;
+    node.remove("two").await;
+    let left = node
+        .client
+        .schedule()
+        .list(ListRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(left.statuses.is_empty(), "{left:?}");
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn many_pods_at_once_all_run_and_all_go() {
+    let Some(node) = Node::new("many_pods_at_once_all_run_and_all_go").await else {
+        return;
+    };
+    let names: Vec<String> = (0..30).map(|number| format!("pod-{number}")).collect();
+    let script = "trap 'exit 0' TERM; sleep 1000 & wait";
+    let starts: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (client, pod) = (
+                node.client.clone(),
+                pod(name, RestartPolicy::Always, vec![shell("main", script)]),
+            );
+            tokio::spawn(async move { client.schedule().now(NowRequest { pod: Some(pod) }).await })
+        })
+        .collect();
+    for start in starts {
+        start.await.unwrap().unwrap();
+    }
+    let mut addresses = std::collections::BTreeSet::new();
+    for name in &names {
+        let status = node.until_running(name).await;
+        addresses.extend(status.sandbox.unwrap().addresses);
+    }
+    assert_eq!(addresses.len(), names.len());
+    let removals: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (client, pod) = (node.client.clone(), name.clone());
+            let request = RemoveRequest {
+                pod,
+                grace_period_seconds: Some(5),
+            };
+            tokio::spawn(async move { client.schedule().remove(request).await })
+        })
+        .collect();
+    for removal in removals {
+        tokio::time::timeout(PATIENCE, removal)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+    node.finish().await;
+}
