@@ -4,7 +4,7 @@ use crate::node::{Node, pod, shell};
 use auraed_api::runtime::v0::{
     EnvironmentVariable, ExecAction, Handler, Probe, RestartPolicy, environment_variable, handler,
 };
-use auraed_api::schedule::v0::{Phase, PodStatus};
+use auraed_api::schedule::v0::{NowRequest, Phase, PodStatus, RemoveRequest};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn kill_init(status: &PodStatus) {
@@ -200,5 +200,65 @@ async fn readiness_outlives_the_daemon() {
         .collect();
     assert_eq!(shown, [true, false], "from the first moment on");
     node.remove("probed").await;
+    node.finish().await;
+}
+
+/// How far a pod is when the daemon is killed.
+const POINTS: [fn(&PodStatus) -> bool; 4] = [
+    |_| true,
+    |status| status.sandbox.as_ref().is_some_and(|sandbox| sandbox.ready),
+    |status| status.containers[0].ready,
+    |status| status.init_containers[0].ready,
+];
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_at_any_point_goes_on_and_leaves_nothing() {
+    let name = "a_daemon_that_is_killed_at_any_point_goes_on_and_leaves_nothing";
+    let Some(mut node) = Node::new(name).await else {
+        return;
+    };
+    let wanted = |name: &str| {
+        let main = shell("main", "trap 'exit 0' TERM; sleep 1000 & wait");
+        let mut wanted = pod(name, RestartPolicy::Always, vec![main]);
+        wanted.init_containers = vec![shell("init", "true")];
+        wanted
+    };
+    for (round, point) in POINTS.into_iter().enumerate() {
+        // One pod is on its way when the daemon is killed, another has just been sent.
+        let (early, late) = (format!("early-{round}"), format!("late-{round}"));
+        node.run(wanted(&early)).await;
+        node.until(&early, point).await;
+        let (client, pod) = (node.client.clone(), wanted(&late));
+        let sent = tokio::spawn(async move { client.schedule().now(NowRequest { pod: Some(pod) }).await });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        node.machine.kill().await;
+        // Answered or not: that was the daemon's business.
+        let _ = sent.await.unwrap();
+        node.restart().await;
+        node.run(wanted(&late)).await;
+        for name in [&early, &late] {
+            let status = node.until(name, |status| status.containers[0].ready).await;
+            assert_eq!(status.phase(), Phase::Running, "{status:?}");
+            assert!(status.init_containers[0].ready, "{status:?}");
+        }
+    }
+    for round in 0..POINTS.len() {
+        let (client, pod) = (node.client.clone(), format!("early-{round}"));
+        let request = RemoveRequest {
+            pod: pod.clone(),
+            grace_period_seconds: Some(5),
+        };
+        let removal = tokio::spawn(async move { client.schedule().remove(request).await });
+        if round % 2 == 0 {
+            node.stop(&format!("late-{round}"), Some(5)).await;
+        }
+        node.machine.kill().await;
+        let _ = removal.await.unwrap();
+        node.restart().await;
+        node.remove(&pod).await;
+        node.remove(&format!("late-{round}")).await;
+    }
     node.finish().await;
 }
