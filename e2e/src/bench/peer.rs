@@ -1,6 +1,8 @@
 //! kubelet with containerd, in the same network namespace and on the same control plane, with directories and cgroups of
 //! the run: what the project is measured against.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -29,12 +31,15 @@ pub(super) struct Peer {
     containerd: Program,
     run: PathBuf,
     cgroup_root: String,
+    /// Named network namespaces that were here before: what containerd adds and does not take away is ours to remove.
+    namespaces: BTreeSet<OsString>,
 }
 
 impl Peer {
     /// Starts both and waits until the node is Ready.
     pub(super) async fn join(cluster: &Cluster, tree: &Path) -> anyhow::Result<Self> {
         let scratch = cluster.scratch();
+        let namespaces = sandbox_namespaces();
         let place = scratch.path().join("peer");
         for below in ["kubelet", "containerd", "run", "cni", "manifests"] {
             fs_err::create_dir_all(place.join(below))?;
@@ -112,6 +117,7 @@ impl Peer {
             containerd,
             run: scratch.path().to_owned(),
             cgroup_root,
+            namespaces,
         })
     }
 
@@ -143,7 +149,20 @@ impl Drop for Peer {
         self.kubelet.kill();
         self.containerd.kill();
         sweep::kill(&self.cgroup_root);
+        for name in sandbox_namespaces().difference(&self.namespaces) {
+            // Whatever is in the way of this one is in nobody else's.
+            let _ = Command::new("ip").args(["netns", "delete"]).arg(name).status();
+        }
     }
+}
+
+/// The network namespaces that CNI's users have named.
+fn sandbox_namespaces() -> BTreeSet<OsString> {
+    let entries = fs_err::read_dir("/run/netns").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    names
+        .filter(|name| name.to_string_lossy().starts_with("cni-"))
+        .collect()
 }
 
 /// The kubelet wants its root to be there in every hierarchy.
