@@ -19,7 +19,7 @@ pub(crate) fn everything() -> anyhow::Result<ExitCode> {
     if find("buf").is_some() {
         run(Command::new("buf")
             .arg("lint")
-            .current_dir(root().join("auraed/api/proto")))?;
+            .current_dir(root().join("auraed/api")))?;
     } else {
         say(
             "lint: buf is not installed, so the protobuf files are not linted: go install github.com/bufbuild/buf/cmd/buf@latest",

@@ -2,7 +2,7 @@
 //! agnhost built from Go modules. Everything but a few small tools lands in the cache, so that no service is installed
 //! on the machine; each step says what it does and how long it took.
 
-mod debian;
+pub(crate) mod debian;
 mod go;
 pub(crate) mod peer;
 

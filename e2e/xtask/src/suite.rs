@@ -38,6 +38,7 @@ pub(crate) fn test(options: &TestOptions) -> anyhow::Result<ExitCode> {
     tests
         .args(["test", "--workspace", "--locked"])
         .args(&options.arguments)
+        .env("PATH", setup::debian::path()?)
         .env("AURAE_E2E_REQUIRED", "1");
     exit(&mut tests)
 }

@@ -1,6 +1,7 @@
 //! Debian's packages: a few small tools are installed; what would start a service (a registry, nginx, containerd) is
 //! unpacked into the cache instead.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -79,6 +80,15 @@ pub(super) fn trees() -> anyhow::Result<()> {
 pub(super) fn busybox() -> anyhow::Result<PathBuf> {
     let (name, packages) = TREES[0];
     Ok(unpack(name, packages, &MACHINE)?.join("bin/busybox"))
+}
+
+/// The search path with the programs of [`trees`] in front, for tests that run them.
+pub(crate) fn path() -> anyhow::Result<OsString> {
+    let programs = ["busybox/bin", "docker-registry/usr/bin"].map(|tree| cache().join("debian").join(tree));
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(
+        programs.into_iter().chain(std::env::split_paths(&given)),
+    )?)
 }
 
 /// Fetches packages and unpacks them together below `debian/NAME` of the cache.
