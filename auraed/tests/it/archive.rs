@@ -2,16 +2,15 @@
 
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use std::path::Path;
-
 /// The name that the image is imported under.
 pub(crate) const BUSYBOX: &str = "example.test/busybox:1";
 
 /// `None` where the distribution has no static busybox.
 pub(crate) fn busybox() -> Option<Vec<u8>> {
-    let program = ["/usr/bin/busybox", "/bin/busybox"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())?;
+    let path = std::env::var_os("PATH")?;
+    let program = std::env::split_paths(&path)
+        .map(|directory| directory.join("busybox"))
+        .find(|path| path.exists())?;
     let layer = layer(&fs_err::read(program).unwrap());
     let diff_id = digest(&layer);
     let config = serde_json::json!({

@@ -202,8 +202,9 @@ impl Drop for Fixture {
 
 /// A root file system with one program of many names.
 fn make_root(root: &Path) {
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-        .into_iter()
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let busybox = std::env::split_paths(&path)
+        .map(|directory| directory.join("busybox"))
         .find(|path| is_static(path));
     let busybox = busybox.expect("these tests need a static busybox: apt-get install busybox-static");
     for directory in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
@@ -223,15 +224,19 @@ fn make_root(root: &Path) {
 }
 
 /// A dynamic one, which asks for an interpreter (PT_INTERP), would not find its libraries in the container.
-fn is_static(path: &str) -> bool {
+fn is_static(path: &Path) -> bool {
     const PROGRAM_HEADERS: usize = 64;
     const HEADER_BYTES: usize = 56;
     const INTERPRETER: [u8; 4] = [3, 0, 0, 0];
-    let Ok(program) = fs_err::read(path) else { return false };
+    let Ok(program) = fs_err::read(path) else {
+        return false;
+    };
     let count = program.get(56).copied().unwrap_or_default();
     (0..usize::from(count)).all(|number| {
         let start = PROGRAM_HEADERS + number * HEADER_BYTES;
-        program.get(start..start + 4).is_some_and(|kind| kind != INTERPRETER)
+        program
+            .get(start..start + 4)
+            .is_some_and(|kind| kind != INTERPRETER)
     })
 }
 
