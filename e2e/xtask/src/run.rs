@@ -87,8 +87,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         root().join("examples/hello.yaml"),
         place.manifests().join("hello.yaml"),
     )?;
-    let address = running(&place)?;
-    show(&place, &address, started);
+    let (name, address) = running(&place)?;
+    show(&place, &name, &address, started);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -226,27 +226,29 @@ fn aurae(place: &Place, arguments: &[&str]) -> anyhow::Result<String> {
     output(command.args(arguments))
 }
 
-/// Waits until the pod of the manifest runs, and gives its address.
-fn running(place: &Place) -> anyhow::Result<String> {
+/// Waits until the pod of the manifest runs, and gives its name and address.
+fn running(place: &Place) -> anyhow::Result<(String, String)> {
     wait(place, "kubelet-bridge", "the pod of examples/hello.yaml", || {
         let table = aurae(place, &["ps"])?;
         let line = table
             .lines()
-            .find(|line| line.contains("hello") && line.contains("Running"));
-        Ok(line.and_then(|line| {
-            line.split_whitespace()
-                .find(|word| word.starts_with("10.87."))
-                .map(str::to_owned)
-        }))
+            .find(|line| line.contains(" hello") && line.contains("Running"));
+        let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+        // A pod of a manifest on disk carries the node's name behind its own.
+        let name = words.get(1);
+        let address = words.iter().find(|word| word.starts_with("10.87."));
+        Ok(name
+            .zip(address)
+            .map(|(name, address)| ((*name).to_owned(), (*address).to_owned())))
     })
 }
 
-fn show(place: &Place, address: &str, started: Instant) {
+fn show(place: &Place, name: &str, address: &str, started: Instant) {
     let state = place.state.display();
     say(format_args!("\n{}", aurae(place, &["ps"]).unwrap_or_default()));
     say(format_args!(
-        "$ aurae logs hello\n{}",
-        aurae(place, &["logs", "hello"]).unwrap_or_default()
+        "$ aurae logs {name}\n{}",
+        aurae(place, &["logs", name]).unwrap_or_default()
     ));
     say(format_args!(
         "A pod runs on this machine, {:.0} s after you asked: no cluster, no containerd, no kubelet. Try:
@@ -254,9 +256,9 @@ fn show(place: &Place, address: &str, started: Instant) {
   curl http://{address}:8080/
   export AURAE_SOCKET={} AURAE_IDENTITY={state}/state/identity/admin PATH={state}/bin:$PATH
   aurae ps
-  aurae logs -f hello
-  aurae exec -it hello -- sh
-  aurae why hello
+  aurae logs -f {name}
+  aurae exec -it {name} -- sh
+  aurae why {name}
   cp your-pod.yaml {state}/manifests/     its pods run as long as the file is there
 
   make stop                               takes all of it away
