@@ -5,6 +5,7 @@
 pub(crate) mod debian;
 mod go;
 pub(crate) mod peer;
+mod second_kernel;
 
 use anyhow::bail;
 
@@ -19,6 +20,7 @@ pub(crate) fn everything() -> anyhow::Result<()> {
     fs_err::create_dir_all(cache())?;
     debian::tools()?;
     debian::trees()?;
+    second_kernel::fetch()?;
     go::programs()
 }
 
