@@ -50,6 +50,31 @@ impl RuntimeService for Runtime {
         signal::signal(&self.engine, request.into_inner()).await?;
         Ok(Response::new(api::SignalResponse {}))
     }
+
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<api::AttachResponse, Status>> + Send>>;
+
+    async fn attach(
+        &self,
+        _: Request<Streaming<api::AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        Err(Status::unimplemented("attach"))
+    }
+
+    type PortForwardStream = Pin<Box<dyn Stream<Item = Result<api::PortForwardResponse, Status>> + Send>>;
+
+    async fn port_forward(
+        &self,
+        _: Request<Streaming<api::PortForwardRequest>>,
+    ) -> Result<Response<Self::PortForwardStream>, Status> {
+        Err(Status::unimplemented("port forward"))
+    }
+
+    async fn get_runtime(
+        &self,
+        _: Request<api::GetRuntimeRequest>,
+    ) -> Result<Response<api::GetRuntimeResponse>, Status> {
+        Err(Status::unimplemented("get runtime"))
+    }
 }
 
 /// The container that a request is about.

@@ -243,7 +243,11 @@ pub(crate) fn execute(path: &CStr, arguments: &[CString], environment: &[CString
 
 /// Who is at the other end of a Unix socket: process id as this PID namespace sees it (0: from outside of it), and user.
 pub(crate) fn peer(socket: &OwnedFd) -> io::Result<(i32, u32)> {
-    let mut credentials = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
     let mut length = size_of_val(&credentials) as libc::socklen_t;
     // SAFETY: SO_PEERCRED writes one ucred, and `length` says that there is room for it.
     let result = unsafe {

@@ -80,4 +80,11 @@ impl ImageService for Images {
             .map_err(Failure::from)?;
         Ok(Response::new(api::RemoveImageResponse {}))
     }
+
+    async fn get_image_usage(
+        &self,
+        _: Request<api::GetImageUsageRequest>,
+    ) -> Result<Response<api::GetImageUsageResponse>, Status> {
+        Err(Status::unimplemented("image usage"))
+    }
 }

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "aurae/mount/v0/mount.proto",
     "aurae/observe/v0/observe.proto",
     "aurae/runtime/v0/container.proto",
     "aurae/runtime/v0/image.proto",
     "aurae/runtime/v0/runtime.proto",
+    "aurae/runtime/v0/sandbox.proto",
+    "aurae/runtime/v0/sandbox_container.proto",
     "aurae/schedule/v0/pod.proto",
     "aurae/schedule/v0/schedule.proto",
 ];

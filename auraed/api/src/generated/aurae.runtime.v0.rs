@@ -452,7 +452,1536 @@ impl RestartPolicy {
         }
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContainerSpec {
+    /// The caller's choice, as a sandbox's, unique among all containers.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The sandbox's id.
+    #[prost(string, tag = "2")]
+    pub sandbox: ::prost::alloc::string::String,
+    /// (name, attempt) is unique in the sandbox.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    #[prost(map = "string, string", tag = "5")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(map = "string, string", tag = "6")]
+    pub annotations: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// An image that is on the node: id or reference.
+    #[prost(string, tag = "7")]
+    pub image: ::prost::alloc::string::String,
+    /// What the user wrote, for showing.
+    #[prost(string, tag = "8")]
+    pub image_shown: ::prost::alloc::string::String,
+    /// Instead of the image's entrypoint.
+    #[prost(string, repeated, tag = "9")]
+    pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Instead of the image's command.
+    #[prost(string, repeated, tag = "10")]
+    pub args: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "11")]
+    pub working_directory: ::prost::alloc::string::String,
+    /// Later ones win; in memory alone, never on a disk.
+    #[prost(message, repeated, tag = "12")]
+    pub env: ::prost::alloc::vec::Vec<KeyValue>,
+    #[prost(message, repeated, tag = "13")]
+    pub mounts: ::prost::alloc::vec::Vec<ContainerMount>,
+    #[prost(message, repeated, tag = "14")]
+    pub devices: ::prost::alloc::vec::Vec<ContainerDevice>,
+    /// Fully qualified names: vendor.com/class=name.
+    #[prost(string, repeated, tag = "15")]
+    pub cdi_devices: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Absolute; empty means no log.
+    #[prost(string, tag = "16")]
+    pub log_path: ::prost::alloc::string::String,
+    #[prost(bool, tag = "17")]
+    pub stdin: bool,
+    /// Standard input ends with the first client that attached to it.
+    #[prost(bool, tag = "18")]
+    pub stdin_once: bool,
+    #[prost(bool, tag = "19")]
+    pub tty: bool,
+    #[prost(message, optional, tag = "20")]
+    pub resources: ::core::option::Option<LinuxResources>,
+    #[prost(message, optional, tag = "21")]
+    pub security: ::core::option::Option<ProcessSecurity>,
+    /// SIGTERM and the like; empty: the image's, or SIGTERM.
+    #[prost(string, tag = "22")]
+    pub stop_signal: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyValue {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContainerMount {
+    #[prost(string, tag = "1")]
+    pub container_path: ::prost::alloc::string::String,
+    /// Absolute, of the node; made as a directory if missing. Empty with `image`.
+    #[prost(string, tag = "2")]
+    pub host_path: ::prost::alloc::string::String,
+    /// An image that is on the node, mounted read-only.
+    #[prost(string, tag = "3")]
+    pub image: ::prost::alloc::string::String,
+    /// Below the image's root.
+    #[prost(string, tag = "4")]
+    pub image_sub_path: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub read_only: bool,
+    /// Also what is mounted below. Needs read_only and no propagation.
+    #[prost(bool, tag = "6")]
+    pub recursive_read_only: bool,
+    #[prost(enumeration = "MountPropagation", tag = "7")]
+    pub propagation: i32,
+    #[prost(bool, tag = "8")]
+    pub selinux_relabel: bool,
+    /// Ids shown in the container for ids on the disk.
+    #[prost(message, optional, tag = "9")]
+    pub mapping: ::core::option::Option<UserNamespace>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContainerDevice {
+    #[prost(string, tag = "1")]
+    pub host_path: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub container_path: ::prost::alloc::string::String,
+    /// Of r, w and m.
+    #[prost(string, tag = "3")]
+    pub permissions: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LinuxResources {
+    #[prost(uint64, optional, tag = "1")]
+    pub cpu_shares: ::core::option::Option<u64>,
+    /// Microseconds per period; negative is unlimited.
+    #[prost(int64, optional, tag = "2")]
+    pub cpu_quota_us: ::core::option::Option<i64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub cpu_period_us: ::core::option::Option<u64>,
+    /// As 0-2,7.
+    #[prost(string, optional, tag = "4")]
+    pub cpuset_cpus: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "5")]
+    pub cpuset_mems: ::core::option::Option<::prost::alloc::string::String>,
+    /// Bytes; negative is unlimited.
+    #[prost(int64, optional, tag = "6")]
+    pub memory_bytes: ::core::option::Option<i64>,
+    /// Memory and swap together, in bytes; negative is unlimited.
+    #[prost(int64, optional, tag = "7")]
+    pub memory_swap_bytes: ::core::option::Option<i64>,
+    #[prost(int64, optional, tag = "8")]
+    pub pids: ::core::option::Option<i64>,
+    #[prost(int32, optional, tag = "9")]
+    pub oom_score_adj: ::core::option::Option<i32>,
+    #[prost(message, repeated, tag = "10")]
+    pub huge_pages: ::prost::alloc::vec::Vec<HugePageLimit>,
+    /// Files of cgroup v2 and their content, written as they are.
+    #[prost(map = "string, string", tag = "11")]
+    pub unified: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HugePageLimit {
+    /// As in the cgroup's file names: 2MB, 1GB.
+    #[prost(string, tag = "1")]
+    pub page_size: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProcessSecurity {
+    #[prost(bool, tag = "1")]
+    pub privileged: bool,
+    /// Names without CAP_, any case; ALL is all.
+    #[prost(string, repeated, tag = "2")]
+    pub add_capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub drop_capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub ambient_capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "NamespaceMode", tag = "5")]
+    pub pid: i32,
+    /// The container whose processes it sees, with NAMESPACE_MODE_TARGET.
+    #[prost(string, tag = "6")]
+    pub pid_target: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "7")]
+    pub run_as_user: ::core::option::Option<u32>,
+    /// Instead of run_as_user: a name of the image's /etc/passwd. Neither: the image's user.
+    #[prost(string, tag = "8")]
+    pub run_as_username: ::prost::alloc::string::String,
+    /// Needs a user.
+    #[prost(uint32, optional, tag = "9")]
+    pub run_as_group: ::core::option::Option<u32>,
+    #[prost(uint32, repeated, tag = "10")]
+    pub supplemental_groups: ::prost::alloc::vec::Vec<u32>,
+    /// Only these groups, not those of the image's /etc/group.
+    #[prost(bool, tag = "11")]
+    pub strict_supplemental_groups: bool,
+    #[prost(bool, tag = "12")]
+    pub read_only_root: bool,
+    #[prost(bool, tag = "13")]
+    pub no_new_privileges: bool,
+    #[prost(string, repeated, tag = "14")]
+    pub masked_paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "15")]
+    pub read_only_paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "16")]
+    pub seccomp: ::core::option::Option<SecurityProfile>,
+    #[prost(message, optional, tag = "17")]
+    pub apparmor: ::core::option::Option<SecurityProfile>,
+    #[prost(message, optional, tag = "18")]
+    pub selinux: ::core::option::Option<SelinuxOptions>,
+    /// The caller's user namespace, which must be the sandbox's.
+    #[prost(message, optional, tag = "19")]
+    pub user_namespace: ::core::option::Option<UserNamespace>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecurityProfile {
+    #[prost(enumeration = "SecurityProfileKind", tag = "1")]
+    pub kind: i32,
+    /// For LOCALHOST. seccomp: the absolute path of an OCI profile in JSON, read by auraed. AppArmor: a loaded profile's name.
+    #[prost(string, tag = "2")]
+    pub localhost: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SelinuxOptions {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub level: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContainerStatus {
+    /// As it was given; `env` is left out.
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<ContainerSpec>,
+    #[prost(enumeration = "ContainerState", tag = "2")]
+    pub state: i32,
+    #[prost(message, optional, tag = "3")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "5")]
+    pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// 128 + the signal's number after a signal; 128 when it could not be started.
+    #[prost(int32, tag = "6")]
+    pub exit_code: i32,
+    /// Completed, Error, OOMKilled or StartError.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub message: ::prost::alloc::string::String,
+    /// The image's id.
+    #[prost(string, tag = "9")]
+    pub image_id: ::prost::alloc::string::String,
+    /// repository@digest of the image where it has one, else its id.
+    #[prost(string, tag = "10")]
+    pub image_reference: ::prost::alloc::string::String,
+    /// As seen by the container.
+    #[prost(message, optional, tag = "11")]
+    pub user: ::core::option::Option<ProcessUser>,
+    /// Of its main process, on the node; 0 if it does not run.
+    #[prost(uint32, tag = "12")]
+    pub pid: u32,
+    /// What is in force.
+    #[prost(message, optional, tag = "13")]
+    pub resources: ::core::option::Option<LinuxResources>,
+    /// The signal that stops it: SIGTERM.
+    #[prost(string, tag = "14")]
+    pub stop_signal: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProcessUser {
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    #[prost(uint32, repeated, tag = "3")]
+    pub supplemental_groups: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateContainerRequest {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<ContainerSpec>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateContainerResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartContainerRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartContainerResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopContainerRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// 0 kills at once.
+    #[prost(uint64, tag = "2")]
+    pub grace_seconds: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopContainerResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveContainerRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveContainerResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetContainerRequest {
+    /// An id, or the unique beginning of one.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetContainerResponse {
+    #[prost(message, optional, tag = "1")]
+    pub container: ::core::option::Option<ContainerStatus>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListContainersRequest {
+    /// Ids or unique beginnings of ids; empty means all.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub sandbox: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "3")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(enumeration = "ContainerState", tag = "4")]
+    pub state: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListContainersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub containers: ::prost::alloc::vec::Vec<ContainerStatus>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateContainerRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub resources: ::core::option::Option<LinuxResources>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateContainerResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReopenContainerLogRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReopenContainerLogResponse {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListContainerStatsRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub sandbox: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "3")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListContainerStatsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub stats: ::prost::alloc::vec::Vec<ContainerStats>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContainerStats {
+    #[prost(message, optional, tag = "1")]
+    pub container: ::core::option::Option<ContainerStatus>,
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub cgroup: ::core::option::Option<CgroupStats>,
+    /// What the container wrote to its own root.
+    #[prost(message, optional, tag = "4")]
+    pub writable_layer: ::core::option::Option<FilesystemUsage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FilesystemUsage {
+    /// A directory of that file system.
+    #[prost(string, tag = "1")]
+    pub mountpoint: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub used_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub inodes_used: u64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CgroupStats {
+    #[prost(uint64, tag = "1")]
+    pub cpu_usage_nanoseconds: u64,
+    /// Nanoseconds per second since an earlier look; 0 until there was one.
+    #[prost(uint64, tag = "2")]
+    pub cpu_usage_nanocores: u64,
+    #[prost(uint64, tag = "3")]
+    pub memory_usage_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub memory_working_set_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub memory_rss_bytes: u64,
+    /// Absent: no limit.
+    #[prost(uint64, optional, tag = "6")]
+    pub memory_limit_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "7")]
+    pub page_faults: u64,
+    #[prost(uint64, tag = "8")]
+    pub major_page_faults: u64,
+    #[prost(uint64, optional, tag = "9")]
+    pub swap_usage_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "10")]
+    pub processes: u64,
+    /// Absent where the kernel does not tell.
+    #[prost(message, optional, tag = "11")]
+    pub cpu_pressure: ::core::option::Option<Pressure>,
+    #[prost(message, optional, tag = "12")]
+    pub memory_pressure: ::core::option::Option<Pressure>,
+    #[prost(message, optional, tag = "13")]
+    pub io_pressure: ::core::option::Option<Pressure>,
+    #[prost(uint64, tag = "14")]
+    pub oom_kills: u64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Pressure {
+    #[prost(message, optional, tag = "1")]
+    pub some: ::core::option::Option<PressureLine>,
+    #[prost(message, optional, tag = "2")]
+    pub full: ::core::option::Option<PressureLine>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PressureLine {
+    /// Nanoseconds.
+    #[prost(uint64, tag = "1")]
+    pub total: u64,
+    #[prost(double, tag = "2")]
+    pub avg10: f64,
+    #[prost(double, tag = "3")]
+    pub avg60: f64,
+    #[prost(double, tag = "4")]
+    pub avg300: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UserNamespace {
+    #[prost(message, repeated, tag = "1")]
+    pub uids: ::prost::alloc::vec::Vec<IdMapping>,
+    #[prost(message, repeated, tag = "2")]
+    pub gids: ::prost::alloc::vec::Vec<IdMapping>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IdMapping {
+    #[prost(uint32, tag = "1")]
+    pub host_id: u32,
+    #[prost(uint32, tag = "2")]
+    pub container_id: u32,
+    #[prost(uint32, tag = "3")]
+    pub length: u32,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SecurityProfileKind {
+    /// The node's default.
+    Unspecified = 0,
+    Unconfined = 1,
+    Localhost = 2,
+}
+impl SecurityProfileKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SECURITY_PROFILE_KIND_UNSPECIFIED",
+            Self::Unconfined => "SECURITY_PROFILE_KIND_UNCONFINED",
+            Self::Localhost => "SECURITY_PROFILE_KIND_LOCALHOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SECURITY_PROFILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "SECURITY_PROFILE_KIND_UNCONFINED" => Some(Self::Unconfined),
+            "SECURITY_PROFILE_KIND_LOCALHOST" => Some(Self::Localhost),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ContainerState {
+    Unspecified = 0,
+    Created = 1,
+    Running = 2,
+    Exited = 3,
+    /// Its end was not recorded.
+    Unknown = 4,
+}
+impl ContainerState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONTAINER_STATE_UNSPECIFIED",
+            Self::Created => "CONTAINER_STATE_CREATED",
+            Self::Running => "CONTAINER_STATE_RUNNING",
+            Self::Exited => "CONTAINER_STATE_EXITED",
+            Self::Unknown => "CONTAINER_STATE_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONTAINER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONTAINER_STATE_CREATED" => Some(Self::Created),
+            "CONTAINER_STATE_RUNNING" => Some(Self::Running),
+            "CONTAINER_STATE_EXITED" => Some(Self::Exited),
+            "CONTAINER_STATE_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NamespaceMode {
+    /// One for the whole sandbox.
+    Unspecified = 0,
+    /// Each container its own.
+    Container = 1,
+    /// The node's.
+    Node = 2,
+    /// Another container's, for containers alone.
+    Target = 3,
+}
+impl NamespaceMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NAMESPACE_MODE_UNSPECIFIED",
+            Self::Container => "NAMESPACE_MODE_CONTAINER",
+            Self::Node => "NAMESPACE_MODE_NODE",
+            Self::Target => "NAMESPACE_MODE_TARGET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NAMESPACE_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "NAMESPACE_MODE_CONTAINER" => Some(Self::Container),
+            "NAMESPACE_MODE_NODE" => Some(Self::Node),
+            "NAMESPACE_MODE_TARGET" => Some(Self::Target),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod container_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Containers in a sandbox, one verb at a time.
+    #[derive(Debug, Clone)]
+    pub struct ContainerServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ContainerServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ContainerServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ContainerServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ContainerServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Writes down a container and prepares its files; nothing runs yet. The caller chooses the id, as with sandboxes.
+        pub async fn create_container(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateContainerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/CreateContainer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "CreateContainer",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Runs a created container. FAILED_PRECONDITION unless it is created. A program that cannot be run leaves it exited with
+        /// code 128 and answers INVALID_ARGUMENT.
+        pub async fn start_container(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartContainerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/StartContainer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "StartContainer",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Its stop signal, and SIGKILL after the grace time. Succeeds for one that has ended or is not there.
+        pub async fn stop_container(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopContainerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/StopContainer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.ContainerService", "StopContainer"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Kills it if it runs. Succeeds if it is not there. Its log stays.
+        pub async fn remove_container(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveContainerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/RemoveContainer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "RemoveContainer",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_container(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetContainerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/GetContainer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.ContainerService", "GetContainer"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_containers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListContainersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContainersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/ListContainers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "ListContainers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes limits of a container; absent ones stay. FAILED_PRECONDITION for one that has ended.
+        pub async fn update_container(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateContainerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/UpdateContainer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "UpdateContainer",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Begins the log file anew, after the caller moved it away. FAILED_PRECONDITION unless it runs.
+        pub async fn reopen_container_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReopenContainerLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReopenContainerLogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/ReopenContainerLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "ReopenContainerLog",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_container_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListContainerStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContainerStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ContainerService/ListContainerStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.ContainerService",
+                        "ListContainerStats",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod container_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ContainerServiceServer.
+    #[async_trait]
+    pub trait ContainerService: std::marker::Send + std::marker::Sync + 'static {
+        /// Writes down a container and prepares its files; nothing runs yet. The caller chooses the id, as with sandboxes.
+        async fn create_container(
+            &self,
+            request: tonic::Request<super::CreateContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateContainerResponse>,
+            tonic::Status,
+        >;
+        /// Runs a created container. FAILED_PRECONDITION unless it is created. A program that cannot be run leaves it exited with
+        /// code 128 and answers INVALID_ARGUMENT.
+        async fn start_container(
+            &self,
+            request: tonic::Request<super::StartContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartContainerResponse>,
+            tonic::Status,
+        >;
+        /// Its stop signal, and SIGKILL after the grace time. Succeeds for one that has ended or is not there.
+        async fn stop_container(
+            &self,
+            request: tonic::Request<super::StopContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopContainerResponse>,
+            tonic::Status,
+        >;
+        /// Kills it if it runs. Succeeds if it is not there. Its log stays.
+        async fn remove_container(
+            &self,
+            request: tonic::Request<super::RemoveContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveContainerResponse>,
+            tonic::Status,
+        >;
+        async fn get_container(
+            &self,
+            request: tonic::Request<super::GetContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetContainerResponse>,
+            tonic::Status,
+        >;
+        async fn list_containers(
+            &self,
+            request: tonic::Request<super::ListContainersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContainersResponse>,
+            tonic::Status,
+        >;
+        /// Changes limits of a container; absent ones stay. FAILED_PRECONDITION for one that has ended.
+        async fn update_container(
+            &self,
+            request: tonic::Request<super::UpdateContainerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateContainerResponse>,
+            tonic::Status,
+        >;
+        /// Begins the log file anew, after the caller moved it away. FAILED_PRECONDITION unless it runs.
+        async fn reopen_container_log(
+            &self,
+            request: tonic::Request<super::ReopenContainerLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReopenContainerLogResponse>,
+            tonic::Status,
+        >;
+        async fn list_container_stats(
+            &self,
+            request: tonic::Request<super::ListContainerStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListContainerStatsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Containers in a sandbox, one verb at a time.
+    #[derive(Debug)]
+    pub struct ContainerServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ContainerServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ContainerServiceServer<T>
+    where
+        T: ContainerService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/aurae.runtime.v0.ContainerService/CreateContainer" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateContainerSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::CreateContainerRequest>
+                    for CreateContainerSvc<T> {
+                        type Response = super::CreateContainerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateContainerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::create_container(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateContainerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/StartContainer" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartContainerSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::StartContainerRequest>
+                    for StartContainerSvc<T> {
+                        type Response = super::StartContainerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartContainerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::start_container(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartContainerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/StopContainer" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopContainerSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::StopContainerRequest>
+                    for StopContainerSvc<T> {
+                        type Response = super::StopContainerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopContainerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::stop_container(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopContainerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/RemoveContainer" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveContainerSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::RemoveContainerRequest>
+                    for RemoveContainerSvc<T> {
+                        type Response = super::RemoveContainerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveContainerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::remove_container(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveContainerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/GetContainer" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetContainerSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::GetContainerRequest>
+                    for GetContainerSvc<T> {
+                        type Response = super::GetContainerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetContainerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::get_container(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetContainerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/ListContainers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListContainersSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::ListContainersRequest>
+                    for ListContainersSvc<T> {
+                        type Response = super::ListContainersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListContainersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::list_containers(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListContainersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/UpdateContainer" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateContainerSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::UpdateContainerRequest>
+                    for UpdateContainerSvc<T> {
+                        type Response = super::UpdateContainerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateContainerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::update_container(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateContainerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/ReopenContainerLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReopenContainerLogSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::ReopenContainerLogRequest>
+                    for ReopenContainerLogSvc<T> {
+                        type Response = super::ReopenContainerLogResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReopenContainerLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::reopen_container_log(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReopenContainerLogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.ContainerService/ListContainerStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListContainerStatsSvc<T: ContainerService>(pub Arc<T>);
+                    impl<
+                        T: ContainerService,
+                    > tonic::server::UnaryService<super::ListContainerStatsRequest>
+                    for ListContainerStatsSvc<T> {
+                        type Response = super::ListContainerStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListContainerStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ContainerService>::list_container_stats(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListContainerStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ContainerServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "aurae.runtime.v0.ContainerService";
+    impl<T> tonic::server::NamedService for ContainerServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Image {
     /// sha256:…, the digest of the image's configuration.
     #[prost(string, tag = "1")]
@@ -481,6 +2010,20 @@ pub struct Image {
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint32, tag = "11")]
     pub layers: u32,
+    /// Not to be removed by a caller that tidies up.
+    #[prost(bool, tag = "12")]
+    pub pinned: bool,
+    #[prost(map = "string, string", tag = "13")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "14")]
+    pub working_directory: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "15")]
+    pub env: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "16")]
+    pub stop_signal: ::prost::alloc::string::String,
 }
 /// Who to be at one registry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -502,14 +2045,14 @@ pub struct PullImageRequest {
     #[prost(message, repeated, tag = "2")]
     pub credentials: ::prost::alloc::vec::Vec<RegistryCredentials>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PullImageResponse {
     #[prost(oneof = "pull_image_response::Event", tags = "1, 2")]
     pub event: ::core::option::Option<pull_image_response::Event>,
 }
 /// Nested message and enum types in `PullImageResponse`.
 pub mod pull_image_response {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         #[prost(message, tag = "1")]
         Layer(super::LayerProgress),
@@ -556,7 +2099,7 @@ pub struct GetImageRequest {
     #[prost(string, tag = "1")]
     pub reference: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetImageResponse {
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
@@ -569,6 +2112,15 @@ pub struct RemoveImageRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveImageResponse {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetImageUsageRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetImageUsageResponse {
+    #[prost(message, optional, tag = "1")]
+    pub images: ::core::option::Option<FilesystemUsage>,
+    #[prost(message, optional, tag = "2")]
+    pub containers: ::core::option::Option<FilesystemUsage>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum LayerState {
@@ -824,6 +2376,33 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("aurae.runtime.v0.ImageService", "RemoveImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// What images and containers' writable layers take on the disk.
+        pub async fn get_image_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetImageUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetImageUsageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.ImageService/GetImageUsage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.ImageService", "GetImageUsage"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -879,6 +2458,14 @@ pub mod image_service_server {
             request: tonic::Request<super::RemoveImageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RemoveImageResponse>,
+            tonic::Status,
+        >;
+        /// What images and containers' writable layers take on the disk.
+        async fn get_image_usage(
+            &self,
+            request: tonic::Request<super::GetImageUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetImageUsageResponse>,
             tonic::Status,
         >;
     }
@@ -1187,6 +2774,51 @@ pub mod image_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/aurae.runtime.v0.ImageService/GetImageUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetImageUsageSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::UnaryService<super::GetImageUsageRequest>
+                    for GetImageUsageSvc<T> {
+                        type Response = super::GetImageUsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetImageUsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::get_image_usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetImageUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1229,7 +2861,8 @@ pub mod image_service_server {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContainerReference {
-    /// The pod's id, or its namespace/name, or its name where that is unique.
+    /// The pod's id, or its namespace/name, or its name where that is unique. Empty: `container` is the id of a container
+    /// that was made through ContainerService.
     #[prost(string, tag = "1")]
     pub pod: ::prost::alloc::string::String,
     /// Empty means the pod's first container.
@@ -1306,6 +2939,145 @@ pub struct SignalRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignalResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachRequest {
+    #[prost(oneof = "attach_request::Event", tags = "1, 2, 3, 4")]
+    pub event: ::core::option::Option<attach_request::Event>,
+}
+/// Nested message and enum types in `AttachRequest`.
+pub mod attach_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        #[prost(message, tag = "1")]
+        Start(super::AttachStart),
+        #[prost(bytes, tag = "2")]
+        Stdin(::prost::alloc::vec::Vec<u8>),
+        #[prost(message, tag = "3")]
+        CloseStdin(super::CloseStdin),
+        #[prost(message, tag = "4")]
+        Resize(super::TerminalSize),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachStart {
+    #[prost(message, optional, tag = "1")]
+    pub container: ::core::option::Option<ContainerReference>,
+    #[prost(bool, tag = "2")]
+    pub stdin: bool,
+    #[prost(bool, tag = "3")]
+    pub stdout: bool,
+    #[prost(bool, tag = "4")]
+    pub stderr: bool,
+    #[prost(message, optional, tag = "5")]
+    pub size: ::core::option::Option<TerminalSize>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachResponse {
+    #[prost(oneof = "attach_response::Event", tags = "1, 2, 3, 4")]
+    pub event: ::core::option::Option<attach_response::Event>,
+}
+/// Nested message and enum types in `AttachResponse`.
+pub mod attach_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        /// The first message: the streams are connected.
+        #[prost(message, tag = "1")]
+        Ready(super::AttachReady),
+        #[prost(bytes, tag = "2")]
+        Stdout(::prost::alloc::vec::Vec<u8>),
+        #[prost(bytes, tag = "3")]
+        Stderr(::prost::alloc::vec::Vec<u8>),
+        /// The last message, if the container ended first: as ExecResponse's.
+        #[prost(int32, tag = "4")]
+        ExitCode(i32),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachReady {
+    /// The container has a terminal.
+    #[prost(bool, tag = "1")]
+    pub tty: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortForwardRequest {
+    #[prost(oneof = "port_forward_request::Event", tags = "1, 2, 3")]
+    pub event: ::core::option::Option<port_forward_request::Event>,
+}
+/// Nested message and enum types in `PortForwardRequest`.
+pub mod port_forward_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        #[prost(message, tag = "1")]
+        Start(super::PortForwardStart),
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+        /// Nothing more comes from the caller.
+        #[prost(message, tag = "3")]
+        Close(super::CloseWrite),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortForwardStart {
+    /// A pod's id, or a sandbox's.
+    #[prost(string, tag = "1")]
+    pub pod: ::prost::alloc::string::String,
+    /// 1 to 65535.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseWrite {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortForwardResponse {
+    #[prost(oneof = "port_forward_response::Event", tags = "1, 2")]
+    pub event: ::core::option::Option<port_forward_response::Event>,
+}
+/// Nested message and enum types in `PortForwardResponse`.
+pub mod port_forward_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        /// The first message: the connection stands.
+        #[prost(message, tag = "1")]
+        Ready(super::PortForwardReady),
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortForwardReady {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRuntimeRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRuntimeResponse {
+    /// auraed's.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub network_ready: bool,
+    /// Why the network is not ready, for people.
+    #[prost(string, tag = "3")]
+    pub network_message: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub handlers: ::prost::alloc::vec::Vec<RuntimeHandler>,
+    /// Absolute: where images, and where containers' writable layers are.
+    #[prost(string, tag = "5")]
+    pub image_directory: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub container_directory: ::prost::alloc::string::String,
+    /// Whether a user's groups of the image can be left out.
+    #[prost(bool, tag = "7")]
+    pub supplemental_groups_policy: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuntimeHandler {
+    /// Empty: the default.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub recursive_read_only_mounts: bool,
+    #[prost(bool, tag = "3")]
+    pub user_namespaces: bool,
+}
 /// Generated client implementations.
 pub mod runtime_service_client {
     #![allow(
@@ -1444,6 +3216,88 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("aurae.runtime.v0.RuntimeService", "Signal"));
             self.inner.unary(req, path, codec).await
         }
+        /// Takes part in a running container's own streams. The first message must be `start`. Ends with the container, or with
+        /// the caller, whom the container outlives.
+        pub async fn attach(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::AttachRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AttachResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.RuntimeService/Attach",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("aurae.runtime.v0.RuntimeService", "Attach"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// One connection to a port of a pod, from inside its network: 127.0.0.1, then ::1. The first message must be `start`.
+        pub async fn port_forward(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::PortForwardRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PortForwardResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.RuntimeService/PortForward",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.RuntimeService", "PortForward"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+        /// What the runtime can do, and whether it is ready.
+        pub async fn get_runtime(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRuntimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRuntimeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.RuntimeService/GetRuntime",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.RuntimeService", "GetRuntime"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1475,6 +3329,40 @@ pub mod runtime_service_server {
             &self,
             request: tonic::Request<super::SignalRequest>,
         ) -> std::result::Result<tonic::Response<super::SignalResponse>, tonic::Status>;
+        /// Server streaming response type for the Attach method.
+        type AttachStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AttachResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes part in a running container's own streams. The first message must be `start`. Ends with the container, or with
+        /// the caller, whom the container outlives.
+        async fn attach(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::AttachRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::AttachStream>, tonic::Status>;
+        /// Server streaming response type for the PortForward method.
+        type PortForwardStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PortForwardResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// One connection to a port of a pod, from inside its network: 127.0.0.1, then ::1. The first message must be `start`.
+        async fn port_forward(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PortForwardRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::PortForwardStream>,
+            tonic::Status,
+        >;
+        /// What the runtime can do, and whether it is ready.
+        async fn get_runtime(
+            &self,
+            request: tonic::Request<super::GetRuntimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRuntimeResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct RuntimeServiceServer<T> {
@@ -1643,6 +3531,147 @@ pub mod runtime_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/aurae.runtime.v0.RuntimeService/Attach" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachSvc<T: RuntimeService>(pub Arc<T>);
+                    impl<
+                        T: RuntimeService,
+                    > tonic::server::StreamingService<super::AttachRequest>
+                    for AttachSvc<T> {
+                        type Response = super::AttachResponse;
+                        type ResponseStream = T::AttachStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AttachRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RuntimeService>::attach(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.RuntimeService/PortForward" => {
+                    #[allow(non_camel_case_types)]
+                    struct PortForwardSvc<T: RuntimeService>(pub Arc<T>);
+                    impl<
+                        T: RuntimeService,
+                    > tonic::server::StreamingService<super::PortForwardRequest>
+                    for PortForwardSvc<T> {
+                        type Response = super::PortForwardResponse;
+                        type ResponseStream = T::PortForwardStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PortForwardRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RuntimeService>::port_forward(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PortForwardSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.RuntimeService/GetRuntime" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRuntimeSvc<T: RuntimeService>(pub Arc<T>);
+                    impl<
+                        T: RuntimeService,
+                    > tonic::server::UnaryService<super::GetRuntimeRequest>
+                    for GetRuntimeSvc<T> {
+                        type Response = super::GetRuntimeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRuntimeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RuntimeService>::get_runtime(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRuntimeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1680,6 +3709,1196 @@ pub mod runtime_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "aurae.runtime.v0.RuntimeService";
     impl<T> tonic::server::NamedService for RuntimeServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SandboxSpec {
+    /// The caller's choice, unique on the node: 1 to 64 of \[a-z0-9-\], neither first nor last a dash.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// For people, logs and network plugins; (name, namespace, uid, attempt) is unique among sandboxes.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub uid: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "5")]
+    pub attempt: u32,
+    #[prost(map = "string, string", tag = "6")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(map = "string, string", tag = "7")]
+    pub annotations: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// At most 64 bytes. Empty: the node's.
+    #[prost(string, tag = "8")]
+    pub hostname: ::prost::alloc::string::String,
+    /// Absolute; container logs are below it. Made if missing.
+    #[prost(string, tag = "9")]
+    pub log_directory: ::prost::alloc::string::String,
+    /// /etc/resolv.conf of the containers. Absent: a copy of the node's.
+    #[prost(message, optional, tag = "10")]
+    pub dns: ::core::option::Option<SandboxDns>,
+    #[prost(message, repeated, tag = "11")]
+    pub ports: ::prost::alloc::vec::Vec<SandboxPort>,
+    /// Absolute, as below a cgroup hierarchy's mount: the sandbox's cgroup is made in it. Empty: auraed's own place.
+    #[prost(string, tag = "12")]
+    pub cgroup_parent: ::prost::alloc::string::String,
+    #[prost(enumeration = "NamespaceMode", tag = "13")]
+    pub network: i32,
+    /// POD: one for all containers. CONTAINER: each its own. NODE: the node's.
+    #[prost(enumeration = "NamespaceMode", tag = "14")]
+    pub pid: i32,
+    #[prost(enumeration = "NamespaceMode", tag = "15")]
+    pub ipc: i32,
+    /// Absent: the node's user namespace.
+    #[prost(message, optional, tag = "16")]
+    pub user_namespace: ::core::option::Option<UserNamespace>,
+    /// Names with dots.
+    #[prost(map = "string, string", tag = "17")]
+    pub sysctls: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Of the sandbox's cgroup.
+    #[prost(message, optional, tag = "18")]
+    pub resources: ::core::option::Option<LinuxResources>,
+    /// Which of the node's runtime handlers; empty is the default one.
+    #[prost(string, tag = "19")]
+    pub runtime_handler: ::prost::alloc::string::String,
+    /// Any container of it may be privileged.
+    #[prost(bool, tag = "20")]
+    pub privileged: bool,
+    /// Handed to network plugins as CNI_ARGS.
+    #[prost(map = "string, string", tag = "21")]
+    pub network_arguments: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Bits per second; 0 is unlimited.
+    #[prost(uint64, tag = "22")]
+    pub ingress_bandwidth: u64,
+    #[prost(uint64, tag = "23")]
+    pub egress_bandwidth: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SandboxDns {
+    #[prost(string, repeated, tag = "1")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub searches: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub options: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SandboxPort {
+    #[prost(enumeration = "Protocol", tag = "1")]
+    pub protocol: i32,
+    #[prost(uint32, tag = "2")]
+    pub container_port: u32,
+    /// 0: not on the host.
+    #[prost(uint32, tag = "3")]
+    pub host_port: u32,
+    /// Empty: every address of the host.
+    #[prost(string, tag = "4")]
+    pub host_address: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SandboxStatus {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<SandboxSpec>,
+    #[prost(enumeration = "SandboxState", tag = "2")]
+    pub state: i32,
+    #[prost(message, optional, tag = "3")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// None for the node's network, and after it stopped.
+    #[prost(string, repeated, tag = "4")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the pod init; 0 if it does not run.
+    #[prost(uint32, tag = "5")]
+    pub pid: u32,
+    /// What goes wrong or without, for people.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSandboxRequest {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<SandboxSpec>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSandboxResponse {
+    #[prost(message, optional, tag = "1")]
+    pub sandbox: ::core::option::Option<SandboxStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopSandboxRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopSandboxResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveSandboxRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveSandboxResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSandboxRequest {
+    /// An id, or the unique beginning of one.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSandboxResponse {
+    #[prost(message, optional, tag = "1")]
+    pub sandbox: ::core::option::Option<SandboxStatus>,
+    #[prost(message, repeated, tag = "2")]
+    pub containers: ::prost::alloc::vec::Vec<ContainerStatus>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSandboxesRequest {
+    /// An id or the unique beginning of one; empty means all.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Those whose labels have all of these.
+    #[prost(map = "string, string", tag = "2")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(enumeration = "SandboxState", tag = "3")]
+    pub state: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSandboxesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub sandboxes: ::prost::alloc::vec::Vec<SandboxStatus>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateSandboxRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub resources: ::core::option::Option<LinuxResources>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateSandboxResponse {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSandboxStatsRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "2")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSandboxStatsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub stats: ::prost::alloc::vec::Vec<SandboxStats>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SandboxStats {
+    #[prost(message, optional, tag = "1")]
+    pub sandbox: ::core::option::Option<SandboxStatus>,
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of the sandbox's cgroup, all containers together.
+    #[prost(message, optional, tag = "3")]
+    pub cgroup: ::core::option::Option<CgroupStats>,
+    /// Of its own network; none for the node's.
+    #[prost(message, repeated, tag = "4")]
+    pub interfaces: ::prost::alloc::vec::Vec<InterfaceStats>,
+    #[prost(uint64, tag = "5")]
+    pub processes: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub containers: ::prost::alloc::vec::Vec<ContainerStats>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InterfaceStats {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub received_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub received_errors: u64,
+    #[prost(uint64, tag = "4")]
+    pub sent_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub sent_errors: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSandboxesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchSandboxesResponse {
+    /// The first message has none: from then on nothing is missed.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<RuntimeEvent>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RuntimeEvent {
+    #[prost(enumeration = "RuntimeEventKind", tag = "1")]
+    pub kind: i32,
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The container's id; empty for an event of the sandbox itself.
+    #[prost(string, tag = "3")]
+    pub container: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub sandbox: ::core::option::Option<SandboxStatus>,
+    #[prost(message, repeated, tag = "5")]
+    pub containers: ::prost::alloc::vec::Vec<ContainerStatus>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SandboxState {
+    Unspecified = 0,
+    Ready = 1,
+    Stopped = 2,
+}
+impl SandboxState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SANDBOX_STATE_UNSPECIFIED",
+            Self::Ready => "SANDBOX_STATE_READY",
+            Self::Stopped => "SANDBOX_STATE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SANDBOX_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SANDBOX_STATE_READY" => Some(Self::Ready),
+            "SANDBOX_STATE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RuntimeEventKind {
+    Unspecified = 0,
+    Created = 1,
+    Started = 2,
+    Stopped = 3,
+    Removed = 4,
+}
+impl RuntimeEventKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUNTIME_EVENT_KIND_UNSPECIFIED",
+            Self::Created => "RUNTIME_EVENT_KIND_CREATED",
+            Self::Started => "RUNTIME_EVENT_KIND_STARTED",
+            Self::Stopped => "RUNTIME_EVENT_KIND_STOPPED",
+            Self::Removed => "RUNTIME_EVENT_KIND_REMOVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUNTIME_EVENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUNTIME_EVENT_KIND_CREATED" => Some(Self::Created),
+            "RUNTIME_EVENT_KIND_STARTED" => Some(Self::Started),
+            "RUNTIME_EVENT_KIND_STOPPED" => Some(Self::Stopped),
+            "RUNTIME_EVENT_KIND_REMOVED" => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod sandbox_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Sandboxes: a pod's namespaces, cgroup and network without what runs in them, for callers that decide by themselves what
+    /// runs when. A caller that wants a whole pod kept running uses aurae.schedule.v0 instead.
+    #[derive(Debug, Clone)]
+    pub struct SandboxServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SandboxServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SandboxServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SandboxServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SandboxServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a sandbox and its network. The caller chooses the id: calling again with the same spec succeeds and changes
+        /// nothing; with another spec it is ALREADY_EXISTS.
+        pub async fn create_sandbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSandboxResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/CreateSandbox",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "CreateSandbox"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends its containers and its network. Succeeds for one that has stopped or is not there.
+        pub async fn stop_sandbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopSandboxResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/StopSandbox",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "StopSandbox"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stops it if it runs, then removes its containers and everything that is known of it. Succeeds if it is not there.
+        pub async fn remove_sandbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveSandboxResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/RemoveSandbox",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "RemoveSandbox"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// NOT_FOUND if there is no such sandbox.
+        pub async fn get_sandbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSandboxResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/GetSandbox",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "GetSandbox"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_sandboxes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSandboxesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSandboxesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/ListSandboxes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "ListSandboxes"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes the limits of the sandbox's cgroup.
+        pub async fn update_sandbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateSandboxResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/UpdateSandbox",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "UpdateSandbox"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_sandbox_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSandboxStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSandboxStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/ListSandboxStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.SandboxService",
+                        "ListSandboxStats",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What happens to sandboxes and their containers from now on. A watcher that falls too far behind is ended with
+        /// RESOURCE_EXHAUSTED and lists anew.
+        pub async fn watch_sandboxes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSandboxesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchSandboxesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.SandboxService/WatchSandboxes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aurae.runtime.v0.SandboxService", "WatchSandboxes"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod sandbox_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SandboxServiceServer.
+    #[async_trait]
+    pub trait SandboxService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a sandbox and its network. The caller chooses the id: calling again with the same spec succeeds and changes
+        /// nothing; with another spec it is ALREADY_EXISTS.
+        async fn create_sandbox(
+            &self,
+            request: tonic::Request<super::CreateSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSandboxResponse>,
+            tonic::Status,
+        >;
+        /// Ends its containers and its network. Succeeds for one that has stopped or is not there.
+        async fn stop_sandbox(
+            &self,
+            request: tonic::Request<super::StopSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopSandboxResponse>,
+            tonic::Status,
+        >;
+        /// Stops it if it runs, then removes its containers and everything that is known of it. Succeeds if it is not there.
+        async fn remove_sandbox(
+            &self,
+            request: tonic::Request<super::RemoveSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveSandboxResponse>,
+            tonic::Status,
+        >;
+        /// NOT_FOUND if there is no such sandbox.
+        async fn get_sandbox(
+            &self,
+            request: tonic::Request<super::GetSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSandboxResponse>,
+            tonic::Status,
+        >;
+        async fn list_sandboxes(
+            &self,
+            request: tonic::Request<super::ListSandboxesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSandboxesResponse>,
+            tonic::Status,
+        >;
+        /// Changes the limits of the sandbox's cgroup.
+        async fn update_sandbox(
+            &self,
+            request: tonic::Request<super::UpdateSandboxRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateSandboxResponse>,
+            tonic::Status,
+        >;
+        async fn list_sandbox_stats(
+            &self,
+            request: tonic::Request<super::ListSandboxStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSandboxStatsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchSandboxes method.
+        type WatchSandboxesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchSandboxesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What happens to sandboxes and their containers from now on. A watcher that falls too far behind is ended with
+        /// RESOURCE_EXHAUSTED and lists anew.
+        async fn watch_sandboxes(
+            &self,
+            request: tonic::Request<super::WatchSandboxesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchSandboxesStream>,
+            tonic::Status,
+        >;
+    }
+    /// Sandboxes: a pod's namespaces, cgroup and network without what runs in them, for callers that decide by themselves what
+    /// runs when. A caller that wants a whole pod kept running uses aurae.schedule.v0 instead.
+    #[derive(Debug)]
+    pub struct SandboxServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SandboxServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SandboxServiceServer<T>
+    where
+        T: SandboxService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/aurae.runtime.v0.SandboxService/CreateSandbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSandboxSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::CreateSandboxRequest>
+                    for CreateSandboxSvc<T> {
+                        type Response = super::CreateSandboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSandboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::create_sandbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSandboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/StopSandbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopSandboxSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::StopSandboxRequest>
+                    for StopSandboxSvc<T> {
+                        type Response = super::StopSandboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopSandboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::stop_sandbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopSandboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/RemoveSandbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveSandboxSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::RemoveSandboxRequest>
+                    for RemoveSandboxSvc<T> {
+                        type Response = super::RemoveSandboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveSandboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::remove_sandbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveSandboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/GetSandbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSandboxSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::GetSandboxRequest>
+                    for GetSandboxSvc<T> {
+                        type Response = super::GetSandboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSandboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::get_sandbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSandboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/ListSandboxes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSandboxesSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::ListSandboxesRequest>
+                    for ListSandboxesSvc<T> {
+                        type Response = super::ListSandboxesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSandboxesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::list_sandboxes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSandboxesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/UpdateSandbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSandboxSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::UpdateSandboxRequest>
+                    for UpdateSandboxSvc<T> {
+                        type Response = super::UpdateSandboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateSandboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::update_sandbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSandboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/ListSandboxStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSandboxStatsSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::UnaryService<super::ListSandboxStatsRequest>
+                    for ListSandboxStatsSvc<T> {
+                        type Response = super::ListSandboxStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSandboxStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::list_sandbox_stats(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSandboxStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.SandboxService/WatchSandboxes" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSandboxesSvc<T: SandboxService>(pub Arc<T>);
+                    impl<
+                        T: SandboxService,
+                    > tonic::server::ServerStreamingService<super::WatchSandboxesRequest>
+                    for WatchSandboxesSvc<T> {
+                        type Response = super::WatchSandboxesResponse;
+                        type ResponseStream = T::WatchSandboxesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSandboxesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SandboxService>::watch_sandboxes(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSandboxesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SandboxServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "aurae.runtime.v0.SandboxService";
+    impl<T> tonic::server::NamedService for SandboxServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

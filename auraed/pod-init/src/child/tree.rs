@@ -122,7 +122,11 @@ fn cover(first: &mut Option<OwnedFd>, make: impl FnOnce() -> Result<OwnedFd>) ->
 }
 
 fn empty_directory() -> Result<OwnedFd> {
-    mount::make("tmpfs", &[Opt::Value("nr_inodes", "1")], LOCKED | MountAttrFlags::MOUNT_ATTR_RDONLY)
+    mount::make(
+        "tmpfs",
+        &[Opt::Value("nr_inodes", "1")],
+        LOCKED | MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )
 }
 
 /// A copy of the container's /dev/null, if that is what it is: whatever else lies there would be written to.

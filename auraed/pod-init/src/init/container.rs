@@ -194,7 +194,10 @@ impl Init {
         let start = Start {
             container: &live.spec,
             filter: &live.filter,
-            streams: Streams { standard: pipes.or(&self.null), status },
+            streams: Streams {
+                standard: pipes.or(&self.null),
+                status,
+            },
             shm: setup.shm.as_deref(),
             pids: self.pause.as_ref().map(Pause::handle),
         };

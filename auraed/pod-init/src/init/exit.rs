@@ -97,8 +97,13 @@ impl Init {
         for output in &mut live.outputs {
             output.drain(&mut live.log, &self.poll);
         }
-        let failure = live.birth.take().map(|mut birth| (birth.requester, Failure::from(birth.fault())));
-        let heard = failure.as_ref().is_some_and(|(to, _)| self.connections.contains_key(&to.connection));
+        let failure = live
+            .birth
+            .take()
+            .map(|mut birth| (birth.requester, Failure::from(birth.fault())));
+        let heard = failure
+            .as_ref()
+            .is_some_and(|(to, _)| self.connections.contains_key(&to.connection));
         let run = (!heard).then(|| record(&live, end, failure.as_ref().map(|(_, failure)| failure.clone())));
         // Before anybody is told: the next attempt may make the same cgroup again.
         let cgroups = std::mem::take(&mut live.spec.cgroups);
@@ -107,7 +112,8 @@ impl Init {
         }
         drop(live);
         if let Some(run) = run {
-            self.containers.insert(index.min(self.containers.len()), Slot::Over(run.clone()));
+            self.containers
+                .insert(index.min(self.containers.len()), Slot::Over(run.clone()));
             self.tell(Event::Exited(run));
         } else if let Some((requester, failure)) = failure {
             self.reply(requester, Err(failure), Vec::new());

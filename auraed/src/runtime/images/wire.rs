@@ -17,6 +17,7 @@ pub(super) fn image(image: &Image) -> api::Image {
         entrypoint: image.config.entrypoint.clone(),
         command: image.config.command.clone(),
         layers: u32::try_from(image.layers.len()).unwrap_or(u32::MAX),
+        ..api::Image::default()
     }
 }
 
