@@ -164,6 +164,10 @@ fn grows(path: &Path) -> bool {
         || text.starts_with("state/images/")
         || text.starts_with("state/identity")
         || text.starts_with("bridge/")
+        || text.starts_with("shim/")
+        || (text.starts_with("kubelet/")
+            && !text.starts_with("kubelet/root/pods/")
+            && !text.starts_with("kubelet/log/"))
 }
 
 fn files(root: &Path, directory: &Path, lines: &mut BTreeSet<String>) {

@@ -1,10 +1,16 @@
-//! One node: auraed as root and kubelet-bridge as an ordinary user, with directories, cgroups, bridge and ports of its
-//! own, so that several run beside each other. Both may be killed and started again at will.
+//! One node: auraed as root, and what joins it to a cluster: kubelet-bridge as an ordinary user, or cri-shim as one with
+//! Kubernetes' own kubelet. It has directories, cgroups, bridge and ports of its own, so that several run beside each
+//! other. Each program may be killed and started again at will.
 //!
 //! ```text
 //!  DIR/state  DIR/run  DIR/log/pods      auraed's          cgroups  <run's name>-<node>
 //!  DIR/bridge/{identity,pki,kubeconfig}  kubelet-bridge's  network  bridge `aurae<i>`, 10.88.<4 i>.0/22, table `aurae<i>`
+//!  DIR/shim/{identity,cri.sock}          cri-shim's
+//!  DIR/kubelet                           kubelet's         cgroups  <run's name>-<node>-kubelet
 //! ```
+
+mod bridge;
+mod kubelet;
 
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -36,6 +42,17 @@ pub struct Options {
     pub name: String,
     /// Registered with a taint, so that the scheduler leaves it alone.
     pub reserved: bool,
+    /// What joins it to a cluster.
+    pub agent: Agent,
+}
+
+/// What joins a node to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agent {
+    /// This project's own.
+    Bridge,
+    /// Kubernetes' kubelet, with cri-shim as its runtime.
+    Kubelet,
 }
 
 impl Options {
@@ -44,6 +61,7 @@ impl Options {
         Self {
             name: name.to_owned(),
             reserved: false,
+            agent: Agent::Bridge,
         }
     }
 
@@ -52,7 +70,14 @@ impl Options {
         Self {
             name: name.to_owned(),
             reserved: true,
+            agent: Agent::Bridge,
         }
+    }
+
+    /// The same with another agent.
+    #[must_use]
+    pub fn with(self, agent: Agent) -> Self {
+        Self { agent, ..self }
     }
 }
 
@@ -66,8 +91,8 @@ pub struct Node {
     cgroup_root: String,
     network: Arc<NetworkNamespace>,
     scratch: Arc<Scratch>,
-    // The bridge first, in the order of stopping.
-    bridge: Mutex<Option<Program>>,
+    // In the order of stopping.
+    agents: Mutex<Vec<(&'static str, Program)>>,
     auraed: Mutex<Option<Program>>,
 }
 
@@ -92,7 +117,7 @@ impl Node {
             directory,
             network: network.clone(),
             scratch: scratch.clone(),
-            bridge: Mutex::new(None),
+            agents: Mutex::default(),
             auraed: Mutex::new(None),
         };
         fs_err::write(node.config(), node.configuration())?;
@@ -100,38 +125,25 @@ impl Node {
         Ok(node)
     }
 
-    /// Starts auraed, and kubelet-bridge with a kubeconfig of the cluster, and waits until the node is Ready.
+    /// Starts auraed, and its agent with a kubeconfig of the cluster, and waits until the node is Ready.
     ///
     /// # Errors
     /// As [`Node::start`], or the node does not become Ready.
     pub async fn join(cluster: &Cluster, options: Options) -> anyhow::Result<Self> {
         let node = Self::start(cluster.scratch(), cluster.network(), options)?;
-        node.prepare_join(cluster)?;
-        node.start_bridge()?;
+        match node.options.agent {
+            Agent::Bridge => node.prepare_join(cluster).map(drop)?,
+            Agent::Kubelet => node.prepare_kubelet(cluster)?,
+        }
+        node.start_agents()?;
         node.ready(cluster).await?;
         Ok(node)
-    }
-
-    /// Gives the bridge what it needs to join, and says where its kubeconfig is.
-    ///
-    /// # Errors
-    /// kubeadm or auraed fails.
-    pub fn prepare_join(&self, cluster: &Cluster) -> anyhow::Result<PathBuf> {
-        let bridge = self.directory.join("bridge");
-        let kubeconfig = bridge.join("kubeconfig");
-        let user = format!("system:node:{}", self.name());
-        cluster.issue_kubeconfig(&user, &["system:nodes"], &kubeconfig)?;
-        // The authority's directory is root's.
-        fs_err::copy(cluster.ca(), bridge.join("ca.crt"))?;
-        self.issue_identity()?;
-        self.give_to_nobody(&bridge)?;
-        Ok(kubeconfig)
     }
 
     /// Waits until the API server says that the node is Ready.
     ///
     /// # Errors
-    /// It is not in time, or the bridge has ended; with the end of its log.
+    /// It is not in time, or the agent has ended; with the end of its log.
     pub async fn ready(&self, cluster: &Cluster) -> anyhow::Result<()> {
         let nodes = Api::<KubernetesNode>::all(cluster.client().await?);
         let waited = wait::object(&nodes, self.name(), PATIENCE, "the node is Ready", |node| {
@@ -139,9 +151,13 @@ impl Node {
         })
         .await;
         waited.map(drop).with_context(|| {
+            let agent = match self.options.agent {
+                Agent::Bridge => "kubelet-bridge",
+                Agent::Kubelet => "kubelet",
+            };
             format!(
-                "the end of kubelet-bridge's log:\n{}",
-                crate::process::tail(&self.log("kubelet-bridge"), 20)
+                "the end of {agent}'s log:\n{}",
+                crate::process::tail(&self.log(agent), 20)
             )
         })
     }
@@ -190,20 +206,13 @@ level = \"{level}\"
         Ok(())
     }
 
-    /// Makes the identity that the bridge shows to auraed.
-    fn issue_identity(&self) -> anyhow::Result<()> {
+    /// Makes the identity that a program shows to auraed, in the directory `identity` of its own.
+    fn issue_identity(&self, name: &str, directory: &Path) -> anyhow::Result<()> {
         let mut command = self.network.command(home::product("auraed")?);
         command.arg("--config").arg(self.config());
         command
-            .args([
-                "identity",
-                "issue",
-                "kubelet-bridge",
-                "--owner",
-                "nobody",
-                "--out",
-            ])
-            .arg(self.directory.join("bridge/identity"));
+            .args(["identity", "issue", name, "--owner", "nobody", "--out"])
+            .arg(directory.join("identity"));
         output(&mut command).map(drop)
     }
 
@@ -234,103 +243,65 @@ level = \"{level}\"
         Ok(target)
     }
 
-    /// The bridge's command line, for tests that change it.
-    ///
-    /// # Errors
-    /// It is not built.
-    pub fn bridge_launch(&self) -> anyhow::Result<Launch> {
-        let bridge = self.directory.join("bridge");
-        let port = 10300 + u16::from(self.index);
-        let mut launch = Launch::new("kubelet-bridge", self.public("kubelet-bridge")?)
-            .user(NOBODY.0, NOBODY.1)
-            .args(["--hostname-override", self.name(), "-v", "4"])
-            .args([
-                "--node-ip".to_owned(),
-                self.address().to_string(),
-                "--address".to_owned(),
-                self.address().to_string(),
-            ])
-            .args(["--healthz-port".to_owned(), port.to_string()])
-            .arg("--cert-dir")
-            .arg(bridge.join("pki"))
-            .arg("--aurae-socket")
-            .arg(self.socket())
-            .arg("--aurae-identity")
-            .arg(bridge.join("identity"));
-        let kubeconfig = bridge.join("kubeconfig");
-        if kubeconfig.exists() {
-            launch = launch
-                .arg("--kubeconfig")
-                .arg(kubeconfig)
-                .arg("--client-ca-file")
-                .arg(bridge.join("ca.crt"));
-        }
-        if self.options.reserved {
-            launch = launch
-                .arg("--register-with-taints")
-                .arg(format!("{RESERVED}=true:NoSchedule"));
-        }
-        Ok(launch)
-    }
-
-    /// Starts kubelet-bridge (again).
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn start_bridge(&self) -> anyhow::Result<()> {
-        let launch = self.bridge_launch()?;
-        let program = self
-            .network
-            .spawner()
-            .launch(&launch, &self.log("kubelet-bridge"))?;
-        *lock(&self.bridge) = Some(program);
-        Ok(())
-    }
-
-    /// Starts kubelet-bridge without a cluster, for the manifests in the node's directory `manifests`.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn start_standalone_bridge(&self) -> anyhow::Result<()> {
-        self.issue_identity()?;
-        self.give_to_nobody(&self.directory.join("bridge"))?;
-        let launch = self
-            .bridge_launch()?
-            .arg("--pod-manifest-path")
-            .arg(self.directory.join("manifests"));
-        let program = self
-            .network
-            .spawner()
-            .launch(&launch, &self.log("kubelet-bridge"))?;
-        *lock(&self.bridge) = Some(program);
-        Ok(())
-    }
-
     /// `kill -9` of auraed.
     pub fn kill_auraed(&self) {
         // Dropping kills and reaps.
         drop(lock(&self.auraed).take());
     }
 
-    /// `kill -9` of kubelet-bridge.
-    pub fn kill_bridge(&self) {
-        drop(lock(&self.bridge).take());
+    /// Starts an agent (again).
+    fn start_agent(&self, name: &'static str, launch: &Launch) -> anyhow::Result<()> {
+        let program = self.network.spawner().launch(launch, &self.log(name))?;
+        // What was started last is stopped first.
+        lock(&self.agents).insert(0, (name, program));
+        Ok(())
     }
 
-    /// SIGTERM to both, the bridge first.
+    /// `kill -9` of an agent; nothing where it does not run.
+    fn kill_agent(&self, name: &str) {
+        // Dropping kills and reaps.
+        lock(&self.agents).retain(|(agent, _)| *agent != name);
+    }
+
+    /// Starts what joins it to the cluster (again).
+    ///
+    /// # Errors
+    /// A program cannot be started.
+    pub fn start_agents(&self) -> anyhow::Result<()> {
+        match self.options.agent {
+            Agent::Bridge => self.start_bridge(),
+            Agent::Kubelet => {
+                self.start_shim()?;
+                self.start_kubelet()
+            }
+        }
+    }
+
+    /// `kill -9` of what joins it to the cluster.
+    pub fn kill_agents(&self) {
+        // Dropping kills and reaps.
+        lock(&self.agents).clear();
+    }
+
+    /// What joins it to a cluster.
+    pub fn agent(&self) -> Agent {
+        self.options.agent
+    }
+
+    /// SIGTERM to all, auraed last.
     ///
     /// # Errors
     /// One does not end in time, or not with success.
     pub fn stop(&self) -> anyhow::Result<()> {
-        for (name, program) in [("kubelet-bridge", &self.bridge), ("auraed", &self.auraed)] {
-            if let Some(program) = lock(program).take() {
-                let status = program.terminate(Duration::from_secs(15))?;
-                if !status.success() {
-                    bail!(
-                        "{name} ended with {status} on SIGTERM; the end of its log:\n{}",
-                        program.tail(20)
-                    );
-                }
+        let agents = std::mem::take(&mut *lock(&self.agents));
+        let auraed = lock(&self.auraed).take().map(|program| ("auraed", program));
+        for (name, program) in agents.into_iter().chain(auraed) {
+            let status = program.terminate(Duration::from_secs(15))?;
+            if !status.success() {
+                bail!(
+                    "{name} ended with {status} on SIGTERM; the end of its log:\n{}",
+                    program.tail(20)
+                );
             }
         }
         Ok(())
@@ -359,10 +330,12 @@ level = \"{level}\"
 
     /// Names and pids of what runs.
     pub fn programs(&self) -> Vec<(&'static str, u32)> {
-        [("auraed", &self.auraed), ("kubelet-bridge", &self.bridge)]
-            .into_iter()
-            .filter_map(|(name, program)| Some((name, lock(program).as_ref()?.pid())))
-            .collect()
+        let auraed = lock(&self.auraed)
+            .as_ref()
+            .map(|program| ("auraed", program.pid()));
+        let agents = lock(&self.agents);
+        let agents = agents.iter().map(|(name, program)| (*name, program.pid()));
+        auraed.into_iter().chain(agents).collect()
     }
 
     /// The command line client, as the administrator of this node.
@@ -431,15 +404,15 @@ level = \"{level}\"
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.kill_bridge();
+        self.kill_agents();
         self.kill_auraed();
         // Pods outlive the daemons, but not the test.
         sweep::kill(&self.cgroup_root);
     }
 }
 
-fn lock(program: &Mutex<Option<Program>>) -> MutexGuard<'_, Option<Program>> {
-    program.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(programs: &Mutex<T>) -> MutexGuard<'_, T> {
+    programs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the API server says that a node is Ready.

@@ -1,7 +1,7 @@
 //! What the tests of one binary share: a cluster, a node and a registry, started by the first test that needs them.
 //!
 //! ```text
-//!  test ─► suite() ── once ──► Scratch, NetworkNamespace, Store, Registry, Cluster, Node "shared"
+//!  test ─► suite(agent) ── once ──► Scratch, NetworkNamespace, Store, Registry, Cluster, Node "shared"
 //!            └─ Test: a namespace of its own, kubectl and a client for it; on failure what a person would look at
 //! ```
 //!
@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::images::Store;
 use crate::kubectl::Kubectl;
 use crate::network::NetworkNamespace;
-use crate::node::{Node, Options};
+use crate::node::{Agent, Node, Options};
 use crate::process::tail;
 use crate::registry::Registry;
 use crate::scratch::Scratch;
@@ -82,16 +82,16 @@ fn make_ground() -> anyhow::Result<Ground> {
     })
 }
 
-/// The cluster with its shared node.
+/// The cluster with its shared node. All tests of a process name the same agent.
 ///
 /// # Panics
 /// They cannot be had: the test fails with the reason.
-pub fn suite() -> &'static Suite {
+pub fn suite(agent: Agent) -> &'static Suite {
     static SUITE: OnceLock<Result<Suite, String>> = OnceLock::new();
     let made = SUITE.get_or_init(|| {
         let ground = ground();
         // On a thread of its own: starting a cluster moves the thread into its network namespace.
-        let thread = std::thread::spawn(move || run_to_end(make_suite(ground)));
+        let thread = std::thread::spawn(move || run_to_end(make_suite(ground, agent)));
         let result = thread
             .join()
             .unwrap_or_else(|_| Err(anyhow::anyhow!("starting the cluster panicked")));
@@ -104,9 +104,9 @@ pub fn suite() -> &'static Suite {
         .unwrap_or_else(|error| panic!("the suite's cluster: {error}"))
 }
 
-async fn make_suite(ground: &Ground) -> anyhow::Result<Suite> {
+async fn make_suite(ground: &Ground, agent: Agent) -> anyhow::Result<Suite> {
     let cluster = Cluster::start(&ground.scratch, &ground.network).await?;
-    let node = Node::join(&cluster, Options::new("shared")).await?;
+    let node = Node::join(&cluster, Options::new("shared").with(agent)).await?;
     Ok(Suite { cluster, node })
 }
 
@@ -127,7 +127,7 @@ fn obstacle() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("the suite needs root".to_owned());
     }
-    let programs = ["etcd", "kube-apiserver", "kubectl", "agnhost"].map(home::built);
+    let programs = ["etcd", "kube-apiserver", "kubectl", "kubelet", "agnhost"].map(home::built);
     programs
         .into_iter()
         .find_map(Result::err)
@@ -163,7 +163,7 @@ where
     }
 }
 
-/// Runs a test on the shared cluster, in a namespace of its own.
+/// Runs a test on the shared cluster, whose node has kubelet-bridge, in a namespace of its own.
 ///
 /// # Panics
 /// The test fails; with the state of its namespace and the ends of the daemons' logs.
@@ -171,8 +171,26 @@ pub fn on_cluster<F>(name: &str, body: impl FnOnce(Test) -> F)
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    with_agent(Agent::Bridge, name, body);
+}
+
+/// As [`on_cluster`], with kubelet and cri-shim on the node.
+///
+/// # Panics
+/// As [`on_cluster`].
+pub fn on_kubelet<F>(name: &str, body: impl FnOnce(Test) -> F)
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    with_agent(Agent::Kubelet, name, body);
+}
+
+fn with_agent<F>(agent: Agent, name: &str, body: impl FnOnce(Test) -> F)
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     on_ground(name, |ground| async move {
-        let suite = suite();
+        let suite = suite(agent);
         let test = Test::begin(suite, name).await?;
         let kubectl = test.kubectl.clone();
         let result = body(test).await;
@@ -289,7 +307,7 @@ fn diagnosis(suite: &Suite, kubectl: &Kubectl) -> String {
             .unwrap_or_else(|error| format!("{error:#}"));
         let _ = writeln!(text, "$ kubectl {}\n{shown}", arguments.join(" "));
     }
-    for program in ["auraed", "kubelet-bridge"] {
+    for (program, _) in suite.node.programs() {
         let _ = writeln!(text, "--- {program}\n{}", tail(&suite.node.log(program), 30));
     }
     text

@@ -132,6 +132,26 @@ pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
     found.into_iter().collect()
 }
 
+/// Makes a directory in every hierarchy, which a kubelet wants its root to be.
+///
+/// # Errors
+/// One cannot be made.
+pub fn make_cgroups(root: &str) -> anyhow::Result<()> {
+    for entry in fs_err::read_dir("/sys/fs/cgroup")? {
+        let hierarchy = entry?.path();
+        if hierarchy.join("cgroup.procs").exists() {
+            fs_err::create_dir_all(hierarchy.join(root))?;
+            // A new cpuset is empty, and nothing can join it.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(all) = fs_err::read_to_string(hierarchy.join(file)) {
+                    fs_err::write(hierarchy.join(root).join(file), all)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn collect(directory: &Path, found: &mut BTreeSet<PathBuf>) {
     found.insert(directory.to_owned());
     for child in directories(directory) {

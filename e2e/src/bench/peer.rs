@@ -45,7 +45,7 @@ impl Peer {
             fs_err::create_dir_all(place.join(below))?;
         }
         let cgroup_root = format!("{}-peer", scratch.name());
-        make_cgroups(&cgroup_root)?;
+        sweep::make_cgroups(&cgroup_root)?;
         let path = format!(
             "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
             tree.join("usr/bin").display(),
@@ -163,23 +163,6 @@ fn sandbox_namespaces() -> BTreeSet<OsString> {
     names
         .filter(|name| name.to_string_lossy().starts_with("cni-"))
         .collect()
-}
-
-/// The kubelet wants its root to be there in every hierarchy.
-fn make_cgroups(root: &str) -> anyhow::Result<()> {
-    for entry in fs_err::read_dir("/sys/fs/cgroup")? {
-        let hierarchy = entry?.path();
-        if hierarchy.join("cgroup.procs").exists() {
-            fs_err::create_dir_all(hierarchy.join(root))?;
-            // A new cpuset is empty, and nothing can join it.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if let Ok(all) = fs_err::read_to_string(hierarchy.join(file)) {
-                    fs_err::write(hierarchy.join(root).join(file), all)?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Puts an image of a static pause program into the registry.

@@ -1,18 +1,25 @@
-//! `kill -9` of auraed and of kubelet-bridge under running pods: the pods run on, nothing that they said and no exit code is
-//! lost, both daemons come back and go on. And after everything is deleted nothing is left.
+//! `kill -9` of auraed and of the node's agent under running pods: the pods run on, nothing that they said and no exit code
+//! is lost, all come back and go on. And after everything is deleted nothing is left.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::leftovers::{Snapshot, descriptors};
-use e2e::node::{Node, Options};
-use e2e::suite::{PATIENCE, Test, on_cluster};
+use e2e::node::{Agent, Node, Options};
+use e2e::suite::{PATIENCE, Test};
 use e2e::{pods, wait};
 use k8s_openapi::api::core::v1::Pod;
 
-/// For what is taken away behind a deletion.
-const LEFT: Duration = Duration::from_secs(30);
+use crate::on_cluster;
+
+/// For what is taken away behind a deletion: kubelet looks for dead containers once a minute.
+fn left(node: &Node) -> Duration {
+    Duration::from_secs(match node.agent() {
+        Agent::Bridge => 30,
+        Agent::Kubelet => 100,
+    })
+}
 
 const COUNTER: &str = "
 apiVersion: v1
@@ -49,7 +56,8 @@ fn apply(test: &Test, node: &Node, manifests: &str) -> anyhow::Result<()> {
 }
 
 async fn join(test: &Test, name: &str) -> anyhow::Result<Node> {
-    Node::join(&test.suite.cluster, Options::reserved(name)).await
+    let options = Options::reserved(name).with(test.suite.node.agent());
+    Node::join(&test.suite.cluster, options).await
 }
 
 /// The numbers that the counter has printed, which have to be 1, 2, 3, …
@@ -147,9 +155,9 @@ async fn delete_all(test: &Test, names: &[&str]) -> anyhow::Result<()> {
 }
 
 #[test]
-fn pods_outlive_the_bridge() {
-    on_cluster("pods_outlive_the_bridge", async |test| {
-        let node = join(&test, "crash-bridge").await?;
+fn pods_outlive_the_agent() {
+    on_cluster("pods_outlive_the_agent", async |test| {
+        let node = join(&test, "crash-agent").await?;
         apply(
             &test,
             &node,
@@ -161,20 +169,20 @@ fn pods_outlive_the_bridge() {
         let before = test.ready("counter").await?;
         test.ready("doomed").await?;
         let seen = counts_on(&test, 0).await?;
-        node.kill_bridge();
-        ensure!(runs(&node, "usleep 5000"), "the counter ended with the bridge");
-        // What the cluster wants meanwhile is done when the bridge is back.
+        node.kill_agents();
+        ensure!(runs(&node, "usleep 5000"), "the counter ended with the agent");
+        // What the cluster wants meanwhile is done when the agent is back.
         test.kubectl.run(["delete", "pod", "doomed", "--wait=false"])?;
         apply(&test, &node, &COUNTER.replace("name: counter}", "name: later}"))?;
-        node.start_bridge()?;
+        node.start_agents()?;
         test.gone("doomed").await?;
         test.ready("later").await?;
         counts_on(&test, seen).await?;
         same_run(&test, &before).await?;
-        node.kill_bridge();
+        node.kill_agents();
         node.kill_auraed();
         node.start_auraed()?;
-        node.start_bridge()?;
+        node.start_agents()?;
         counts_on(&test, seen).await?;
         same_run(&test, &before).await?;
         delete_all(&test, &["counter", "later"]).await?;
@@ -228,7 +236,7 @@ fn nothing_is_left() {
             test.ready(name).await?;
         }
         delete_all(&test, &["plain", "rich", "done"]).await?;
-        before.nothing_left(&node, LEFT)?;
+        before.nothing_left(&node, left(&node))?;
         // What is opened once and kept is no leak.
         let open = descriptors(daemon().context("auraed does not run")?)?;
         for _round in 0..2 {
@@ -241,17 +249,17 @@ fn nothing_is_left() {
                 "the snapshot sees nothing of running pods"
             );
             delete_all(&test, &["plain", "rich", "done"]).await?;
-            before.nothing_left(&node, LEFT)?;
+            before.nothing_left(&node, left(&node))?;
         }
         // A crash in the middle leaves nothing either.
         apply(&test, &node, MANY)?;
         test.ready("rich").await?;
         node.kill_auraed();
-        node.kill_bridge();
+        node.kill_agents();
         node.start_auraed()?;
-        node.start_bridge()?;
+        node.start_agents()?;
         delete_all(&test, &["plain", "rich", "done"]).await?;
-        before.nothing_left(&node, LEFT)?;
+        before.nothing_left(&node, left(&node))?;
         let now = descriptors(daemon().context("auraed does not run")?)?;
         ensure!(now <= open + 3, "{now} descriptors are open, {open} were");
         node.stop()?;

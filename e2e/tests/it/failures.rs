@@ -5,8 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use e2e::pods;
 use e2e::registry::Registry;
-use e2e::suite::{PATIENCE, Test, ground, on_cluster};
+use e2e::suite::{PATIENCE, Test, ground};
 use e2e::wait;
+
+use crate::on_cluster;
 
 /// Waits until the events of a pod have these words: they follow the status, they do not come with it.
 async fn says(test: &Test, pod: &str, words: &[&str]) -> anyhow::Result<()> {

@@ -14,3 +14,5 @@ mod standalone;
 mod v2;
 mod volumes;
 mod workloads;
+
+use e2e::suite::on_cluster;

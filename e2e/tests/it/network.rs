@@ -1,8 +1,10 @@
 //! Pods' traffic: to each other, to the API server, through host ports; names.
 
 use anyhow::ensure;
-use e2e::suite::{PATIENCE, on_cluster};
+use e2e::suite::PATIENCE;
 use e2e::{pods, wait};
+
+use crate::on_cluster;
 
 #[test]
 fn pods_reach_each_other() {

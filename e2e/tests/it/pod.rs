@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use e2e::pods;
-use e2e::suite::on_cluster;
+
+use crate::on_cluster;
 
 #[test]
 fn pod_from_apply_to_delete() {

@@ -1,8 +1,10 @@
 //! What a pod is given: environment, files of config maps, secrets and tokens, scratch space, the node's directories.
 
 use anyhow::ensure;
-use e2e::suite::{PATIENCE, on_cluster};
+use e2e::suite::PATIENCE;
 use e2e::{pods, wait};
+
+use crate::on_cluster;
 
 #[test]
 fn config_volumes_follow_their_objects() {

@@ -2,12 +2,14 @@
 
 use anyhow::{Context, ensure};
 use e2e::pods;
-use e2e::suite::{PATIENCE, on_cluster};
+use e2e::suite::PATIENCE;
 use e2e::wait;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+
+use crate::on_cluster;
 
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
