@@ -4,7 +4,6 @@
 //! Nodes are measured one after the other, and what is not measured is not running.
 
 mod measure;
-mod memory;
 mod peer;
 mod table;
 
@@ -18,13 +17,14 @@ use kube::Client;
 pub use measure::{Mode, Result as Measured, quantile};
 
 use crate::cluster::Cluster;
+use crate::containerd;
 use crate::images::Store;
 use crate::network::NetworkNamespace;
 use crate::node::{Node, Options as NodeOptions};
 use crate::registry::Registry;
 use crate::scratch::Scratch;
 
-use memory::Weight;
+use crate::memory::{self, Weight};
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -94,7 +94,7 @@ async fn measure_all(options: &Options, scratch: &Arc<Scratch>) -> anyhow::Resul
         node.stop()?;
     }
     if let Some(tree) = &options.peer {
-        peer::put_pause(scratch, &registry)?;
+        containerd::put_pause(scratch, &registry)?;
         let peer = peer::Peer::join(&cluster, tree).await?;
         figures.push(
             measure_node(&client, peer::NAME, options, &|| peer.weight())

@@ -14,11 +14,14 @@
 
 pub mod bench;
 pub mod cluster;
+pub mod containerd;
 pub mod demo;
 pub mod home;
 pub mod images;
 pub mod kubectl;
+pub mod kubelet;
 pub mod leftovers;
+pub mod memory;
 pub mod network;
 pub mod node;
 pub mod pods;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Figures;
-use super::memory::Weight;
+use crate::memory::Weight;
 
 /// Rows of figures, a column a node, and how the first compares with the last where there are several.
 pub(super) fn render(figures: &[Figures], pods: usize) -> String {

@@ -3,10 +3,11 @@
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use super::{NOBODY, Node, PATIENCE, RESERVED, lock};
+use super::{NOBODY, Node, PATIENCE, lock};
 use crate::cluster::Cluster;
+use crate::kubelet::Kubelet;
 use crate::process::Launch;
-use crate::{home, sweep, wait};
+use crate::wait;
 
 impl Node {
     /// Where the CRI is served.
@@ -60,14 +61,7 @@ impl Node {
     /// # Errors
     /// kubeadm fails, or the cgroups cannot be made.
     pub fn prepare_kubelet(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        let place = self.directory.join("kubelet");
-        fs_err::create_dir_all(&place)?;
-        let user = format!("system:node:{}", self.name());
-        cluster.issue_kubeconfig(&user, &["system:nodes"], &place.join("kubeconfig"))?;
-        sweep::make_cgroups(&self.kubelet_cgroup_root())?;
-        fs_err::write(place.join("resolv.conf"), "nameserver 192.0.2.1\n")?;
-        fs_err::write(place.join("config.yaml"), self.kubelet_configuration(cluster))?;
-        Ok(())
+        self.kubelet().prepare(cluster)
     }
 
     /// Starts kubelet (again).
@@ -75,19 +69,7 @@ impl Node {
     /// # Errors
     /// It is not built, or cannot be started.
     pub fn start_kubelet(&self) -> anyhow::Result<()> {
-        let place = self.directory.join("kubelet");
-        let launch = Launch::new("kubelet", home::built("kubelet")?)
-            .arg("--config")
-            .arg(place.join("config.yaml"))
-            .arg("--kubeconfig")
-            .arg(place.join("kubeconfig"))
-            .arg("--root-dir")
-            .arg(place.join("root"))
-            .arg("--cert-dir")
-            .arg(place.join("pki"))
-            .args(["--hostname-override", self.name()])
-            .args(["--node-ip".to_owned(), self.address().to_string()]);
-        self.start_agent("kubelet", &launch)
+        self.start_agent("kubelet", &self.kubelet().launch()?)
     }
 
     /// `kill -9` of kubelet.
@@ -95,47 +77,15 @@ impl Node {
         self.kill_agent("kubelet");
     }
 
-    /// The directory of kubelet's pods below each cgroup hierarchy.
-    pub fn kubelet_cgroup_root(&self) -> String {
-        format!("{}-kubelet", self.cgroup_root)
-    }
-
-    fn kubelet_configuration(&self, cluster: &Cluster) -> String {
-        let taints = if self.options.reserved {
-            format!("registerWithTaints: [{{key: {RESERVED}, value: \"true\", effect: NoSchedule}}]\n")
-        } else {
-            String::new()
-        };
-        // Time-outs and intervals are kubelet's own. A machine of tests may have little room on its disk.
-        format!(
-            "apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-authentication: {{anonymous: {{enabled: false}}, webhook: {{enabled: true}}, x509: {{clientCAFile: {ca}}}}}
-authorization: {{mode: Webhook}}
-address: {address}
-port: 10250
-healthzPort: {healthz}
-containerRuntimeEndpoint: unix://{socket}
-cgroupDriver: cgroupfs
-cgroupRoot: /{cgroup_root}
-cgroupsPerQOS: true
-enforceNodeAllocatable: [pods]
-failCgroupV1: false
-failSwapOn: false
-localStorageCapacityIsolation: false
-maxPods: 250
-podLogsDir: {place}/log
-resolvConf: {place}/resolv.conf
-evictionHard: {{memory.available: 1Mi, nodefs.available: 1Mi, imagefs.available: 1Mi}}
-imageGCHighThresholdPercent: 100
-makeIPTablesUtilChains: false
-{taints}",
-            ca = cluster.ca().display(),
-            place = self.directory.join("kubelet").display(),
-            address = self.address(),
-            healthz = 10300 + u16::from(self.index),
-            socket = self.cri_socket().display(),
-            cgroup_root = self.kubelet_cgroup_root(),
-        )
+    fn kubelet(&self) -> Kubelet {
+        Kubelet {
+            name: self.name().to_owned(),
+            place: self.directory.join("kubelet"),
+            runtime: self.cri_socket(),
+            address: self.address(),
+            health_port: 10300 + u16::from(self.index),
+            cgroup_root: format!("{}-kubelet", self.cgroup_root),
+            reserved: self.options.reserved,
+        }
     }
 }

@@ -19,7 +19,7 @@ pub struct Weight {
 }
 
 /// Of these processes; those that are gone weigh nothing.
-pub(super) fn of(program: &str, pids: impl IntoIterator<Item = u32>) -> Weight {
+pub fn of(program: &str, pids: impl IntoIterator<Item = u32>) -> Weight {
     let mut weight = Weight {
         program: program.to_owned(),
         processes: 0,
@@ -44,7 +44,7 @@ fn field(text: &str, name: &str) -> u64 {
 }
 
 /// Of this project's node: the two daemons and the pods' inits, without the pods' own programs.
-pub(super) fn of_node(node: &Node) -> Vec<Weight> {
+pub fn of_node(node: &Node) -> Vec<Weight> {
     let mut weights: Vec<Weight> = node
         .programs()
         .into_iter()
@@ -67,8 +67,15 @@ pub(super) fn of_node(node: &Node) -> Vec<Weight> {
     weights
 }
 
+/// Its parent's pid, if it runs.
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The processes whose name is `name` and that belong to a run.
-pub(super) fn named(name: &str, belongs: impl Fn(u32) -> bool) -> Vec<u32> {
+pub fn named(name: &str, belongs: impl Fn(u32) -> bool) -> Vec<u32> {
     let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
