@@ -16,11 +16,13 @@ mod images;
 mod migrate;
 mod pods;
 mod revision;
+mod sandboxes;
 mod worker;
 
 pub use addresses::{Address, Subnet};
 pub use error::StateError;
 pub use pods::{PodRow, Stop};
+pub use sandboxes::{ContainerRow, SandboxRow};
 
 use revision::Revisions;
 use std::path::Path;

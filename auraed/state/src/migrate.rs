@@ -12,7 +12,10 @@ use std::path::Path;
 const APPLICATION_ID: i32 = 0x4155_5241;
 
 /// Step `n` leads from version `n` to `n + 1`. Never edit one that was released: add the next.
-const STEPS: &[&str] = &[include_str!("../migrations/0001_first.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_sandboxes.sql"),
+];
 
 /// Opens, checks and migrates the file at `path`.
 pub(crate) fn open(path: &Path) -> Result<Connection, StateError> {

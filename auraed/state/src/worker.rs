@@ -38,12 +38,30 @@ impl Worker {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.enqueue(action, job).await
+    }
+
+    /// The same, but `job` is queued by the call itself, and runs whether its end is waited for or not.
+    pub(crate) fn enqueue<T, F>(
+        &self,
+        action: &'static str,
+        job: F,
+    ) -> impl Future<Output = Result<T, StateError>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        self.send(move |connection| {
-            let _ = answer.send(job(connection));
-        })?;
-        let result = answered.await.map_err(|_| StateError::Closed)?;
-        result.map_err(|source| StateError::Query { action, source })
+        let sent = self.send(move |connection| {
+            if let Err(Err(error)) = answer.send(job(connection)) {
+                tracing::error!(action, %error, "a write to the state file failed, and nobody waits for it");
+            }
+        });
+        async move {
+            sent?;
+            let result = answered.await.map_err(|_| StateError::Closed)?;
+            result.map_err(|source| StateError::Query { action, source })
+        }
     }
 
     /// Enqueues `job` and does not wait.

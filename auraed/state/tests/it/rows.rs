@@ -1,7 +1,7 @@
 //! What is written is read back, by the next daemon as well.
 
 use super::{fresh, pod, stop, subnet};
-use auraed_state::{PodRow, State, StateError};
+use auraed_state::{ContainerRow, PodRow, SandboxRow, State, StateError};
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -166,4 +166,46 @@ async fn the_files_are_for_their_owner_alone() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_sandbox_takes_its_containers_along() {
+    let (directory, state) = fresh();
+    let sandbox = |id: &str, record: &[u8]| SandboxRow {
+        id: id.into(),
+        spec: vec![1, 2],
+        record: record.into(),
+    };
+    let container = |id: &str, sandbox: &str, record: &[u8]| ContainerRow {
+        id: id.into(),
+        sandbox: sandbox.into(),
+        spec: vec![3],
+        record: record.into(),
+    };
+    // Nobody waits for the first ones: they are written in their order none the less.
+    drop(state.put_sandbox(sandbox("b", b"new")));
+    drop(state.put_sandbox(sandbox("a", b"new")));
+    drop(state.put_container(container("two", "b", b"new")));
+    drop(state.put_container(container("one", "a", b"new")));
+    drop(state.record_container("two", b"run".into()));
+    state.record_sandbox("b", b"ready".into()).await.unwrap();
+    state.close().await;
+
+    let state = State::open(&directory.path().join("aurae.db")).unwrap();
+    assert_eq!(
+        state.sandboxes().await.unwrap(),
+        [sandbox("a", b"new"), sandbox("b", b"ready")]
+    );
+    assert_eq!(
+        state.containers().await.unwrap(),
+        [container("one", "a", b"new"), container("two", "b", b"run")]
+    );
+    state.remove_container("one").await.unwrap();
+    state.remove_sandbox("b").await.unwrap();
+    assert_eq!(state.sandboxes().await.unwrap(), [sandbox("a", b"new")]);
+    assert_eq!(state.containers().await.unwrap(), []);
+    // What is not there is neither removed nor recorded, and no container is without its sandbox.
+    state.remove_sandbox("b").await.unwrap();
+    state.record_container("two", Vec::new()).await.unwrap();
+    assert!(state.put_container(container("two", "b", b"")).await.is_err());
 }
