@@ -1,7 +1,9 @@
-//! Makes a machine ready for the suite, and does nothing where it is: tools from Debian's packages, the control plane and
-//! agnhost built from Go modules. Everything but a few small tools lands in the cache, so that no service is installed
+//! Makes a machine ready for the suite, and does nothing where it is: tools from Debian's packages, the control plane,
+//! critest and what the images run, built from Go modules and from C. Everything but a few small tools lands in the cache, so that no service is installed
 //! on the machine; each step says what it does and how long it took.
 
+mod apt;
+mod compiled;
 pub(crate) mod debian;
 mod go;
 pub(crate) mod peer;
@@ -20,6 +22,7 @@ pub(crate) fn everything() -> anyhow::Result<()> {
     fs_err::create_dir_all(cache())?;
     debian::tools()?;
     debian::trees()?;
+    compiled::programs()?;
     second_kernel::fetch()?;
     go::programs()
 }

@@ -11,19 +11,30 @@ use anyhow::{Context, bail};
 use crate::shell::{cache, find, output, run, say};
 
 /// A program that must be there, and the package that has it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
     ("script", "bsdutils"),
+    ("make", "make"),
+    ("bzip2", "bzip2"),
 ];
 
+/// Which packages are unpacked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Those that are named.
+    Named,
+    /// Also what they depend on, as if the machine had nothing.
+    Closure,
+}
+
 /// What is unpacked together: a directory of the cache, and packages.
-const TREES: [(&str, &[&str]); 3] = [
-    ("busybox", &["busybox-static"]),
-    ("docker-registry", &["docker-registry"]),
+const TREES: [(&str, &[&str], Extent); 4] = [
+    ("busybox", &["busybox-static"], Extent::Named),
+    ("docker-registry", &["docker-registry"], Extent::Named),
     (
         "nginx",
         &[
@@ -36,6 +47,22 @@ const TREES: [(&str, &[&str]); 3] = [
             "zlib1g",
             "libcrypt1",
         ],
+        Extent::Named,
+    ),
+    // What Kubernetes' test images have beside busybox.
+    (
+        "tools",
+        &[
+            "bash",
+            "bind9-dnsutils",
+            "curl",
+            "iproute2",
+            "iputils-ping",
+            "netcat-openbsd",
+            "socat",
+            "util-linux",
+        ],
+        Extent::Closure,
     ),
 ];
 
@@ -70,16 +97,16 @@ pub(super) fn tools() -> anyhow::Result<()> {
 
 /// Unpacks what the suite's images and registry are made of.
 pub(super) fn trees() -> anyhow::Result<()> {
-    for (name, packages) in TREES {
-        unpack(name, packages, &MACHINE)?;
+    for (name, packages, extent) in TREES {
+        unpack(name, packages, extent, &MACHINE)?;
     }
     Ok(())
 }
 
 /// Debian's static busybox.
 pub(super) fn busybox() -> anyhow::Result<PathBuf> {
-    let (name, packages) = TREES[0];
-    Ok(unpack(name, packages, &MACHINE)?.join("bin/busybox"))
+    let (name, packages, extent) = TREES[0];
+    Ok(unpack(name, packages, extent, &MACHINE)?.join("bin/busybox"))
 }
 
 /// The search path with the programs of [`trees`] in front, for tests that run them.
@@ -92,7 +119,12 @@ pub(crate) fn path() -> anyhow::Result<OsString> {
 }
 
 /// Fetches packages and unpacks them together below `debian/NAME` of the cache.
-pub(super) fn unpack(name: &str, packages: &[&str], source: &Source) -> anyhow::Result<PathBuf> {
+pub(super) fn unpack(
+    name: &str,
+    packages: &[&str],
+    extent: Extent,
+    source: &Source,
+) -> anyhow::Result<PathBuf> {
     let tree = cache().join("debian").join(name);
     let stamp = tree.with_extension("stamp");
     if fs_err::read_to_string(&stamp).is_ok_and(|made| made == packages.join("\n")) {
@@ -112,9 +144,13 @@ pub(super) fn unpack(name: &str, packages: &[&str], source: &Source) -> anyhow::
         fs_err::create_dir_all(directory)?;
     }
     let configuration = source.configuration.map(|write| write(&tree)).transpose()?;
-    fetch(&archives, packages, configuration.as_deref())?;
+    fetch(&archives, packages, extent, configuration.as_deref())?;
     for entry in fs_err::read_dir(&archives)? {
-        output(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&tree))?;
+        let archive = entry?.path();
+        // Beside them are apt's lock and its directory of partial downloads.
+        if archive.extension().is_some_and(|extension| extension == "deb") {
+            output(Command::new("dpkg-deb").arg("-x").arg(archive).arg(&tree))?;
+        }
     }
     fs_err::remove_dir_all(&archives)?;
     fs_err::write(stamp, packages.join("\n"))?;
@@ -125,7 +161,12 @@ pub(super) fn unpack(name: &str, packages: &[&str], source: &Source) -> anyhow::
     Ok(tree)
 }
 
-fn fetch(archives: &Path, packages: &[&str], configuration: Option<&Path>) -> anyhow::Result<()> {
+fn fetch(
+    archives: &Path,
+    packages: &[&str],
+    extent: Extent,
+    configuration: Option<&Path>,
+) -> anyhow::Result<()> {
     if find("apt-get").is_none() {
         bail!(
             "there is no apt-get: the suite makes its images from Debian's packages, so it runs on Debian and its children"
@@ -136,8 +177,15 @@ fn fetch(archives: &Path, packages: &[&str], configuration: Option<&Path>) -> an
         let mut command = Command::new("apt-get");
         command
             .current_dir(archives)
-            .args(["download", "-q", "-o", "APT::Sandbox::User=root"])
-            .args(packages);
+            .args(["-q", "-o", "APT::Sandbox::User=root"]);
+        match extent {
+            Extent::Named => command.arg("download"),
+            Extent::Closure => command
+                .args(["-o", "Dir::State::status=/dev/null", "-o"])
+                .arg(format!("Dir::Cache::archives={}", archives.display()))
+                .args(["--download-only", "--no-install-recommends", "-y", "install"]),
+        };
+        command.args(packages);
         command.envs(configuration.map(|file| ("APT_CONFIG", file)));
         output(&mut command)
     };

@@ -1,4 +1,4 @@
-//! The control plane and agnhost, built from Go modules. A stamp holds everything that went into a build, so that a build
+//! The control plane, critest and what the images run, built from Go modules. A stamp holds everything that went into a build, so that a build
 //! is done again exactly when that changes.
 
 use std::path::Path;
@@ -14,14 +14,20 @@ struct Module {
     directory: &'static str,
     /// Package and the program's name.
     programs: &'static [(&'static str, &'static str)],
+    /// Package of tests and the name of the program with them.
+    tests: &'static [(&'static str, &'static str)],
+    /// A module, and files of it that the suite's images hold.
+    files: Option<(&'static str, &'static [&'static str])>,
     /// What the linker sets: without it every version of Kubernetes reads v0.0.0, which kubeadm refuses.
     flags: &'static str,
 }
 
-const MODULES: [Module; 2] = [
+const MODULES: [Module; 3] = [
     Module {
         directory: "e2e/go/etcd",
         programs: &[("go.etcd.io/etcd/server/v3", "etcd")],
+        tests: &[],
+        files: None,
         flags: "-s -w",
     },
     Module {
@@ -37,8 +43,28 @@ const MODULES: [Module; 2] = [
             ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
             ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
             ("k8s.io/kubernetes/test/images/agnhost", "agnhost"),
+            ("k8s.io/kubernetes/test/images/nonewprivs", "nonewprivs"),
         ],
+        tests: &[],
+        files: Some((
+            "k8s.io/kubernetes",
+            &[
+                "test/images/agnhost/porter/localhost.crt",
+                "test/images/agnhost/porter/localhost.key",
+                "test/images/kitten/html/data.json",
+                "test/images/kitten/html/kitten.jpg",
+                "test/images/nautilus/html/data.json",
+                "test/images/nautilus/html/nautilus.jpg",
+            ],
+        )),
         flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37",
+    },
+    Module {
+        directory: "e2e/go/cri",
+        programs: &[("sigs.k8s.io/cri-tools/cmd/crictl", "crictl")],
+        tests: &[("sigs.k8s.io/cri-tools/cmd/critest", "critest")],
+        files: None,
+        flags: "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=v1.36.0",
     },
 ];
 
@@ -62,11 +88,16 @@ fn build(module: &Module, go: &Path, version: &str, bin: &Path) -> anyhow::Resul
     let directory = root().join(module.directory);
     let stamp = bin.join(format!(".{}.stamp", module.directory.replace('/', "-")));
     let inputs = inputs(module, &directory, version)?;
-    let present = module.programs.iter().all(|(_, name)| bin.join(name).is_file());
+    let names: Vec<&str> = module
+        .programs
+        .iter()
+        .chain(module.tests)
+        .map(|(_, name)| *name)
+        .collect();
+    let present = names.iter().all(|name| bin.join(name).is_file());
     if present && fs_err::read_to_string(&stamp).is_ok_and(|made| made == inputs) {
         return Ok(());
     }
-    let names: Vec<&str> = module.programs.iter().map(|(_, name)| *name).collect();
     say(format_args!(
         "setup: building {} (once; some minutes on a cold cache)",
         names.join(", ")
@@ -75,25 +106,54 @@ fn build(module: &Module, go: &Path, version: &str, bin: &Path) -> anyhow::Resul
     // Into a directory of its own first: what runs from `bin` cannot be written to.
     let fresh = bin.join(".fresh");
     fs_err::create_dir_all(&fresh)?;
-    let mut command = Command::new(go);
-    command
-        .current_dir(&directory)
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-buildvcs=false -trimpath -mod=readonly");
-    command
+    let command = || {
+        let mut command = Command::new(go);
+        command
+            .current_dir(&directory)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-buildvcs=false -trimpath -mod=readonly");
+        command
+    };
+    run(command()
         .args(["build", "-ldflags", module.flags, "-o"])
-        .arg(format!("{}/", fresh.display()));
-    run(command.args(module.programs.iter().map(|(package, _)| *package)))?;
+        .arg(format!("{}/", fresh.display()))
+        .args(module.programs.iter().map(|(package, _)| *package)))?;
     for (package, name) in module.programs {
         let built = fresh.join(program_name(package));
         fs_err::rename(built, bin.join(name)).with_context(|| format!("putting {name} into place"))?;
     }
+    for (package, name) in module.tests {
+        run(command()
+            .args(["test", "-c", "-ldflags", module.flags, "-o"])
+            .arg(fresh.join(name))
+            .arg(package))?;
+        fs_err::rename(fresh.join(name), bin.join(name))
+            .with_context(|| format!("putting {name} into place"))?;
+    }
     fs_err::remove_dir_all(&fresh)?;
+    if let Some((of, files)) = module.files {
+        let source = output(command().args(["list", "-m", "-f", "{{.Dir}}", of]))?;
+        copy(Path::new(source.trim()), files)?;
+    }
     fs_err::write(stamp, inputs)?;
     say(format_args!(
         "setup: built in {:.0} s",
         started.elapsed().as_secs_f64()
     ));
+    Ok(())
+}
+
+/// Copies files of a module to `files` in the cache, under the names that they have there.
+fn copy(module: &Path, files: &[&str]) -> anyhow::Result<()> {
+    for file in files {
+        let target = cache().join("files").join(file);
+        if let Some(parent) = target.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        // The module cache is not writable, and what a copy replaces is not either.
+        let content = fs_err::read(module.join(file))?;
+        fs_err::write(target, content)?;
+    }
     Ok(())
 }
 
@@ -107,15 +167,16 @@ fn program_name(package: &str) -> &str {
 
 fn inputs(module: &Module, directory: &Path, version: &str) -> anyhow::Result<String> {
     let read = |name: &str| fs_err::read_to_string(directory.join(name));
+    let packages = module.programs.iter().chain(module.tests);
+    let files = module.files.map_or(&[][..], |(_, files)| files);
     Ok(format!(
-        "{version}{}\n{}\n{}{}",
+        "{version}{}\n{}\n{}\n{}{}",
         module.flags,
-        module
-            .programs
-            .iter()
+        packages
             .map(|(package, _)| *package)
             .collect::<Vec<_>>()
             .join(" "),
+        files.join(" "),
         read("go.mod")?,
         read("go.sum")?
     ))
