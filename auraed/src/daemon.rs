@@ -105,8 +105,8 @@ fn services(
         cgroup_version: cgroup_version(foundation.host.cgroup_version()).to_owned(),
         pod_subnet: foundation
             .network
-            .as_ref()
-            .map(|network| network.subnet().to_string())
+            .subnet()
+            .map(|subnet| subnet.to_string())
             .unwrap_or_default(),
         problems: Vec::new(),
         state_directory: config.state_dir.clone(),

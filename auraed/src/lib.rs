@@ -7,6 +7,7 @@
 //!               ├─► runtime   exec, signal, images: acts, remembers nothing
 //!               ├─► schedule  the pod engine: one driver task a pod, which owns all of that pod's state
 //!               ├─► mount     content of volumes
+//!               ├─► network   what a pod is attached to
 //!               └─► observe   facts of the node, logs, events, timelines
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod config;
 pub mod daemon;
 mod descriptor;
 pub mod mount;
+pub mod network;
 pub mod observe;
 pub mod runtime;
 pub mod schedule;

@@ -32,8 +32,11 @@ use std::sync::Arc;
 
 pub use config::{Ipv4Subnet, NetworkConfig, PortMapping, Protocol};
 pub use error::{NetworkError, Warning};
+pub use netns::namespace;
 
 use nft::{Entry, Table};
+
+use crate::UserNamespace;
 
 /// The interface's name inside the pod.
 pub const POD_INTERFACE: &str = "eth0";
@@ -148,7 +151,8 @@ impl Network {
         self.config.subnet
     }
 
-    /// Makes a network namespace for pod `id` whose `eth0` has `address`, and serves its host ports.
+    /// Makes a network namespace for pod `id` whose `eth0` has `address`, and serves its host ports. The namespace belongs to
+    /// `user`, or to the node's user namespace.
     ///
     /// # Errors
     /// [`NetworkError::PortTaken`], [`NetworkError::NoNat`] or the step that failed; nothing is left behind then.
@@ -157,16 +161,20 @@ impl Network {
         id: &str,
         address: Ipv4Addr,
         ports: &[PortMapping],
+        user: Option<&UserNamespace>,
     ) -> Result<Attachment, NetworkError> {
-        let (attached, served) =
-            tokio::join!(self.attach_interface(id, address), self.serve(id, address, ports));
+        let (attached, served) = tokio::join!(
+            self.attach_interface(id, address, user.cloned()),
+            self.serve(id, address, ports)
+        );
         match (attached, served) {
             (Ok(attachment), Ok(())) => Ok(attachment),
             // The namespace goes with its descriptor, and takes the interfaces along.
             (Ok(_), Err(error)) => Err(error),
             (Err(error), served) => {
                 if served.is_ok()
-                    && let Err(left) = self.detach(id, address, ports).await
+                    && !ports.is_empty()
+                    && let Err(left) = self.detach(id, address).await
                 {
                     tracing::warn!(pod = id, error = %left, "host ports of a pod that was not attached stay behind");
                 }
@@ -177,18 +185,13 @@ impl Network {
 
     /// Stops serving the pod's host ports. Its interfaces go with its namespace, off this path.
     ///
-    /// Succeeds for a pod that is not attached. `ports` only says whether there is anything to look for: every host
-    /// port that leads to `address` is taken out, and no other.
+    /// Succeeds for a pod that is not attached. Every host port that leads to `address` is taken out, and no other: a
+    /// pod that has none need not come here.
     ///
     /// # Errors
     /// The nftables transaction that failed.
-    pub async fn detach(
-        &self,
-        id: &str,
-        address: Ipv4Addr,
-        ports: &[PortMapping],
-    ) -> Result<(), NetworkError> {
-        let Some(table) = self.table.as_ref().filter(|_| !ports.is_empty()) else {
+    pub async fn detach(&self, id: &str, address: Ipv4Addr) -> Result<(), NetworkError> {
+        let Some(table) = &self.table else {
             return Ok(());
         };
         tracing::debug!(pod = id, %address, "host ports are taken out");
@@ -225,11 +228,11 @@ impl Network {
         Ok(reconciled)
     }
 
-    /// Takes down table, bridge and every pod interface on it.
+    /// Takes down table, bridge and every pod interface on it. Nothing can be attached after it.
     ///
     /// # Errors
     /// The first step that failed.
-    pub async fn remove(self) -> Result<(), NetworkError> {
+    pub async fn remove(&self) -> Result<(), NetworkError> {
         if let Some(table) = &self.table {
             in_table(table, |table| table.remove()).await?;
         }
@@ -239,8 +242,13 @@ impl Network {
         self.remove_interface(&self.config.bridge).await
     }
 
-    async fn attach_interface(&self, id: &str, address: Ipv4Addr) -> Result<Attachment, NetworkError> {
-        let made = netns::create().await;
+    async fn attach_interface(
+        &self,
+        id: &str,
+        address: Ipv4Addr,
+        user: Option<UserNamespace>,
+    ) -> Result<Attachment, NetworkError> {
+        let made = netns::create(user).await;
         let namespace = made.map_err(|source| NetworkError::Namespace {
             action: "make",
             source,

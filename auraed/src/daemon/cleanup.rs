@@ -8,12 +8,10 @@ use super::{DaemonError, locks, places};
 use crate::config::Config;
 use crate::server::chain;
 use auraed_sandbox::cgroup::{self, Tree};
-use auraed_sandbox::network::{Network, NetworkError};
 use auraed_sandbox::{Sandbox, remove_leftovers};
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -37,7 +35,7 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
     remove_pods(&foundation, extent.grace, &mut failures).await;
     remove_strays(config, &foundation, &mut failures).await;
     let (network, locks) = foundation.dismantle().await;
-    if let Some(Err(error)) = remove_network(network).await {
+    if let Err(error) = network.remove().await {
         failures.push(chain(&error));
     }
     if let Err(error) = remove_cgroups(config).await {
@@ -97,11 +95,6 @@ async fn remove_strays(config: &Config, foundation: &Foundation, failures: &mut 
     if let Err(error) = remove_leftovers(&foundation.host, &HashSet::new()).await {
         failures.push(chain(&error));
     }
-}
-
-async fn remove_network(network: Option<Arc<Network>>) -> Option<Result<(), NetworkError>> {
-    // The engine had the other handle, and is gone.
-    Some(network.and_then(Arc::into_inner)?.remove().await)
 }
 
 async fn remove_cgroups(config: &Config) -> Result<(), cgroup::Error> {

@@ -3,10 +3,11 @@
 use super::locks::Locks;
 use super::{DaemonError, images, places};
 use crate::config::Config;
+use crate::network::PodNetwork;
 use crate::schedule::{Dependencies, Directories, Engine};
 use crate::server;
 use auraed_image::Store;
-use auraed_sandbox::network::{Network, NetworkConfig};
+use auraed_sandbox::network::NetworkConfig;
 use auraed_sandbox::{Host, HostConfig};
 use auraed_state::State;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub(super) struct Foundation {
     config: Config,
     pub(super) state: State,
     pub(super) host: Arc<Host>,
-    pub(super) network: Option<Arc<Network>>,
+    pub(super) network: PodNetwork,
     pub(super) images: Store,
     pub(super) engine: Engine,
     /// Freed last.
@@ -48,7 +49,7 @@ impl Foundation {
             log_max_bytes: config.container_logs.max_bytes,
             log_max_files: config.container_logs.max_files,
         })?);
-        let network = start_network(config).await?.map(Arc::new);
+        let network = start_network(config, &state).await?;
         let images = images::open(config, &state).await?;
         let engine = Engine::start(Dependencies {
             state: state.clone(),
@@ -62,6 +63,7 @@ impl Foundation {
             },
         })
         .await?;
+        network.reconcile().await;
         Ok(Self {
             config: config.clone(),
             state,
@@ -82,27 +84,24 @@ impl Foundation {
     }
 
     /// Ends engine, images and state; what is left is the network, and the locks that keep others away.
-    pub(super) async fn dismantle(self) -> (Option<Arc<Network>>, Locks) {
+    pub(super) async fn dismantle(self) -> (PodNetwork, Locks) {
         self.engine.shutdown().await;
         self.state.close().await;
         (self.network, self.locks)
     }
 }
 
-async fn start_network(config: &Config) -> Result<Option<Network>, DaemonError> {
+async fn start_network(config: &Config, state: &State) -> Result<PodNetwork, DaemonError> {
     let network = &config.network;
-    if !network.enabled {
-        return Ok(None);
-    }
-    let (network, warnings) = Network::start(NetworkConfig {
+    let embedded = network.enabled.then(|| NetworkConfig {
         bridge: network.bridge.clone(),
         subnet: network.subnet,
         table: network.table.clone(),
         mtu: network.mtu,
-    })
-    .await?;
+    });
+    let (network, warnings) = PodNetwork::start(embedded, state.clone()).await?;
     for warning in &warnings {
         tracing::warn!(warning = %server::chain(warning), "the pod network does without something");
     }
-    Ok(Some(network))
+    Ok(network)
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use auraed_image::{Image, Store};
-use auraed_sandbox::network::Network;
 use auraed_sandbox::{Host, Sandbox};
 use auraed_state::State;
 use auraed_types::event::Step;
@@ -24,6 +23,7 @@ use super::places::Places;
 use super::plan::{self, Plan};
 use super::registry::{Claim, Registry};
 use super::watch::Watch;
+use crate::network::PodNetwork;
 
 /// What the engine works with. It owns none of it but the pods in it.
 #[derive(Clone)]
@@ -34,8 +34,8 @@ pub struct Dependencies {
     pub images: Store,
     /// Where sandboxes are made.
     pub host: Arc<Host>,
-    /// The pod network; without it only pods with `host_network` are accepted.
-    pub network: Option<Arc<Network>>,
+    /// The pod network; where there is none, only pods with `host_network` are accepted.
+    pub network: PodNetwork,
     /// Where things are kept.
     pub directories: Directories,
 }
@@ -91,7 +91,8 @@ pub struct Timeline {
 }
 
 impl Engine {
-    /// Takes over what an earlier daemon left, removes what nobody wants, and goes on with every pod.
+    /// Takes over what an earlier daemon left, removes what nobody wants, and goes on with every pod. What is left on
+    /// the network goes when it is reconciled.
     ///
     /// # Errors
     /// [`StartError`]; a single pod that cannot be adopted is no error, it is re-made as its policy says.

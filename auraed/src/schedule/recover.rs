@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   SQLite ─► pod (whole from memory, else without its secrets) ─► its init, if it lives ─► its runs on disk ─► Machine
-//!                                      ids without a row ─► run directories, cgroups, interfaces, addresses: removed
+//!                                                       ids without a row ─► run directories, cgroups: removed
 //! ```
 //!
 //! Nothing here stops or starts anything: the machines do, once their drivers run. One pod that cannot be read keeps
@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auraed_sandbox::network::Live;
 use auraed_sandbox::{ContainerRun, Sandbox};
 use auraed_state::{PodRow, StateError};
 use auraed_types::{Pod, PodId};
@@ -57,7 +56,7 @@ pub(super) async fn all(node: &Node, clock: Clock) -> Result<Vec<Recovered>, Sta
         .await;
     let logs = unknown_logs(node, &known).await;
     remove_leftovers(node, &known, logs).await;
-    reconcile_network(node, &known, &recovered).await;
+    tell_network(node, &known, &recovered);
     Ok(recovered)
 }
 
@@ -94,7 +93,10 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered
         // The kernel ends what an init held; what is left of one that does not answer goes when its successor is made.
         match tokio::time::timeout(PATIENCE, Sandbox::adopt(&node.host, &id)).await {
             Ok(Ok(Some((sandbox, events, alive)))) => {
-                let addresses = own_addresses(node, &pod).await;
+                let addresses = match pod.host_network {
+                    true => Vec::new(),
+                    false => node.network.addresses(&id).await,
+                };
                 found.sandbox = Some(FoundSandbox {
                     init_pid: sandbox.init_pid(),
                     addresses: addresses.clone(),
@@ -153,17 +155,6 @@ fn read(row: PodRow, directories: &super::engine::Directories) -> Result<(Pod, F
         containers: Vec::new(),
     };
     Ok((whole.unwrap_or(redacted), found))
-}
-
-async fn own_addresses(node: &Node, pod: &Pod) -> Vec<std::net::IpAddr> {
-    if pod.host_network {
-        return Vec::new();
-    }
-    let addresses = node.state.addresses().await.unwrap_or_default();
-    let own = addresses
-        .into_iter()
-        .filter(|address| pod.id == address.owner.as_str());
-    own.map(|address| address.address.into()).collect()
 }
 
 /// The logs of pods that nobody knows, by what is in memory of them: other programs may have logs beside them.
@@ -240,47 +231,20 @@ fn sweep(root: &std::path::Path, known: &HashSet<String>) -> std::io::Result<()>
     Ok(())
 }
 
-/// Makes interfaces, host ports and addresses agree with the pods.
-async fn reconcile_network(node: &Node, known: &HashSet<String>, recovered: &[Recovered]) {
-    let addresses = match node.state.addresses().await {
-        Ok(addresses) => addresses,
-        Err(error) => {
-            tracing::error!(error = chain(&error), "cannot look at the pods' addresses");
-            return;
-        }
-    };
-    if let Some(network) = &node.network {
-        let live = |recovered: &Recovered| {
-            let pod = recovered.machine.pod();
-            recovered.adopted.as_ref().filter(|_| !pod.host_network)?;
-            let own = addresses
-                .iter()
-                .find(|address| pod.id == address.owner.as_str())?;
-            Some(Live {
-                id: pod.id.to_string(),
-                address: own.address,
-                ports: ports(pod),
-            })
-        };
-        let live: Vec<Live> = recovered.iter().filter_map(live).collect();
-        match network.reconcile(&live).await {
-            Ok(reconciled) => tracing::debug!(?reconciled, "the pod network agrees with the pods"),
-            Err(error) => tracing::error!(
-                error = chain(&error),
-                "the pod network does not agree with the pods"
-            ),
-        }
+/// Who is on the network, and who has an address there although it does not run.
+fn tell_network(node: &Node, known: &HashSet<String>, recovered: &[Recovered]) {
+    let on_node = |pod: &Pod| pod.host_network.then(|| pod.id.to_string());
+    let on_node: HashSet<String> = recovered
+        .iter()
+        .filter_map(|recovered| on_node(recovered.machine.pod()))
+        .collect();
+    for id in known.difference(&on_node) {
+        node.network.adopt(id, None);
     }
-    for address in addresses
-        .into_iter()
-        .filter(|address| !known.contains(&address.owner))
-    {
-        if let Err(error) = node.state.release_address(&address.owner).await {
-            tracing::error!(
-                pod = address.owner,
-                error = chain(&error),
-                "cannot release the address of an unknown pod"
-            );
+    for recovered in recovered.iter().filter(|recovered| recovered.adopted.is_some()) {
+        let pod = recovered.machine.pod();
+        if !pod.host_network {
+            node.network.adopt(pod.id.as_str(), Some(ports(pod)));
         }
     }
 }

@@ -108,7 +108,7 @@ impl Registry {
     }
 
     pub(super) fn has_network(&self) -> bool {
-        self.node.network.is_some()
+        self.node.network.exists()
     }
 
     pub(super) fn all_pods(&self) -> Vec<Arc<Pod>> {
@@ -158,11 +158,9 @@ impl Registry {
     pub(super) async fn keep(self: &Arc<Self>, new: Box<New>) -> Result<Arc<PodStatus>, EngineError> {
         let New { mut driver, entry } = *new;
         let pod = entry.cell.pod();
-        if !pod.host_network
-            && let Ok(address) = self.node.allocate_address(&pod).await
-        {
-            // Where it fails, the sandbox does, and says so, and tries again.
-            entry.cell.reserve(address);
+        if !pod.host_network {
+            // So that it need not wait behind the write of the pod.
+            self.node.network.reserve(pod.id.as_str()).await;
         }
         let (recorded, kept) = driver.keep();
         self.run(driver);

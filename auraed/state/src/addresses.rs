@@ -114,6 +114,23 @@ impl State {
             .map(|number| number.map(Ipv4Addr::from))
     }
 
+    /// What `owner` has; `None` if it has nothing.
+    ///
+    /// # Errors
+    /// [`StateError::Query`] when the disk fails.
+    pub async fn address(&self, owner: &str) -> Result<Option<Ipv4Addr>, StateError> {
+        let owner = owner.to_owned();
+        self.worker
+            .run("read an address", move |connection| {
+                connection
+                    .prepare_cached("select address from addresses where owner = ?1")?
+                    .query_row([owner], |row| row.get::<_, u32>(0))
+                    .optional()
+            })
+            .await
+            .map(|number| number.map(Ipv4Addr::from))
+    }
+
     /// All owners and what they have, by address.
     ///
     /// # Errors

@@ -312,10 +312,10 @@ fn host_ports_are_reached_from_everywhere() {
             Some("10.88.0.1"),
             "from the pod itself"
         );
-        network.detach("a", POD_A, &ports).await.unwrap();
+        network.detach("a", POD_A).await.unwrap();
         assert_eq!(ask(NODE, 8080), None);
         assert_eq!(ask(Ipv4Addr::LOCALHOST, 8082), None);
-        network.detach("a", POD_A, &ports).await.unwrap();
+        network.detach("a", POD_A).await.unwrap();
     });
 }
 
@@ -357,10 +357,10 @@ fn a_host_port_has_one_pod() {
         let taken = network.attach("b", POD_B, &port).await.unwrap_err();
         assert!(matches!(taken, NetworkError::PortTaken { .. }), "{taken:?}");
         // What the refused pod is told to give back is not its own.
-        network.detach("b", POD_B, &port).await.unwrap();
+        network.detach("b", POD_B).await.unwrap();
         within(&a.netns, || serve(80));
         assert!(ask(GATEWAY, 8080).is_some());
-        network.detach("a", POD_A, &port).await.unwrap();
+        network.detach("a", POD_A).await.unwrap();
         network.attach("b", POD_B, &port).await.unwrap();
     });
 }

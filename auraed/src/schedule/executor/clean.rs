@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::node::Task;
 use super::recorder::settled;
-use super::sandbox::ports;
 use crate::schedule::files;
 use crate::schedule::machine::Input;
 use crate::schedule::places::Places;
@@ -19,7 +18,7 @@ impl Task {
     pub(super) async fn clean_up(self) {
         // Usually there is none any more; one that died while no daemon ran left its cgroups.
         self.end_by_force().await;
-        self.insist("give back the network", || self.release()).await;
+        self.insist("give back the network", || self.detach()).await;
         let (places, pod) = (&self.places, &self.pod);
         self.insist("remove volumes", || {
             blocking(places.clone(), pod.clone(), remove_contents)
@@ -54,27 +53,11 @@ impl Task {
         }
     }
 
-    async fn release(&self) -> Result<(), String> {
-        self.detach().await?;
-        let released = self.node.state.release_address(self.pod.id.as_str()).await;
-        released.map(drop).map_err(|error| chain(&error))
-    }
-
-    /// Takes the pod off the network; it keeps its address.
-    pub(super) async fn detach(&self) -> Result<(), String> {
-        let Some(network) = self.node.network.as_ref().filter(|_| !self.pod.host_network) else {
+    async fn detach(&self) -> Result<(), String> {
+        if self.pod.host_network {
             return Ok(());
-        };
-        let addresses = self.node.state.addresses().await.map_err(|error| chain(&error))?;
-        let Some(own) = addresses
-            .into_iter()
-            .find(|address| self.pod.id == address.owner.as_str())
-        else {
-            return Ok(());
-        };
-        let detached = network
-            .detach(self.pod.id.as_str(), own.address, &ports(&self.pod))
-            .await;
+        }
+        let detached = self.node.network.detach(self.pod.id.as_str(), None).await;
         detached.map_err(|error| chain(&error))
     }
 }

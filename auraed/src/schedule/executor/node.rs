@@ -1,13 +1,12 @@
 //! The real executor: tasks on this node.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use auraed_image::Store;
-use auraed_sandbox::network::Network;
 use auraed_sandbox::{Host, Sandbox};
-use auraed_state::{PodRow, State, Subnet};
+use auraed_state::{PodRow, State};
 use auraed_types::pod::Files;
 use auraed_types::{Pod, VolumeName};
 use prost::Message as _;
@@ -16,13 +15,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::recorder::Recorder;
 use super::{Adopted, Executor, Inputs, Kept, Recorded};
 use crate::mount;
+use crate::network::PodNetwork;
 use crate::schedule::engine::Directories;
 use crate::schedule::files;
 use crate::schedule::handler::{self, Target};
 use crate::schedule::machine::{Action, HookKind, Index, Input, ProbeKind, Probed};
 use crate::schedule::places::Places;
 use crate::schedule::record::Marks;
-use crate::server::chain;
 
 /// What all executors of this node share.
 #[derive(Clone)]
@@ -30,7 +29,7 @@ pub(crate) struct Node {
     pub(crate) state: State,
     pub(crate) images: Store,
     pub(crate) host: Arc<Host>,
-    pub(crate) network: Option<Arc<Network>>,
+    pub(crate) network: PodNetwork,
     pub(crate) directories: Directories,
     /// All memory of the node.
     pub(crate) memory_bytes: u64,
@@ -51,8 +50,6 @@ pub(super) struct Shared {
     pub(super) pod: Arc<Pod>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) addresses: Vec<IpAddr>,
-    /// Given out before the pod was written.
-    reserved: Option<Ipv4Addr>,
 }
 
 /// Does what one pod's machine asks, on this node.
@@ -76,25 +73,12 @@ pub(super) struct Task {
     inputs: Inputs,
 }
 
-impl Node {
-    /// The pod's address on the pod network: its own, or a new one.
-    pub(crate) async fn allocate_address(&self, pod: &Pod) -> Result<Ipv4Addr, String> {
-        let network = self.network.as_ref().ok_or("this node has no pod network")?;
-        let subnet = network.subnet();
-        let subnet =
-            Subnet::new(subnet.address(), subnet.prefix()).ok_or("the pod network has no addresses")?;
-        let allocated = self.state.allocate_address(pod.id.as_str(), subnet).await;
-        allocated.map_err(|error| chain(&error))
-    }
-}
-
 impl Cell {
     pub(crate) fn new(pod: Arc<Pod>) -> Cell {
         let shared = Shared {
             pod,
             sandbox: None,
             addresses: Vec::new(),
-            reserved: None,
         };
         Cell {
             shared: Mutex::new(shared),
@@ -110,15 +94,6 @@ impl Cell {
 
     pub(crate) fn set_pod(&self, pod: Arc<Pod>) {
         self.lock().pod = pod;
-    }
-
-    /// Takes an address ahead of need, so that it need not wait behind the write of the pod.
-    pub(crate) fn reserve(&self, address: Ipv4Addr) {
-        self.lock().reserved = Some(address);
-    }
-
-    pub(super) fn reserved(&self) -> Option<Ipv4Addr> {
-        self.lock().reserved
     }
 
     pub(super) fn addresses(&self) -> Vec<IpAddr> {

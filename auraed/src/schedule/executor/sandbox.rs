@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use auraed_sandbox::cgroup::Qos;
+use auraed_sandbox::cgroup::{Placement, Qos};
 use auraed_sandbox::network::{PortMapping, Protocol};
 use auraed_sandbox::{
     Events, NetworkNamespace, RunState, Sandbox, SandboxEvent, SandboxSpec, Tmpfs, end_sandbox,
@@ -13,6 +13,7 @@ use auraed_types::{Pod, QosClass};
 
 use super::node::{Cell, Task};
 use crate::mount::empty_directory;
+use crate::network::Request;
 use crate::schedule::machine::{Input, SandboxFacts};
 use crate::schedule::{etc, files, spec};
 use crate::server::chain;
@@ -46,7 +47,7 @@ impl Task {
             end_sandbox(&self.node.host, self.pod.id.as_str())
                 .await
                 .map_err(|error| chain(&error))?;
-            self.detach().await?;
+            self.disconnect().await?;
         }
         let begun = Instant::now();
         let (network, addresses) = self.attach().await?;
@@ -85,25 +86,26 @@ impl Task {
         if self.pod.host_network {
             return Ok((NetworkNamespace::Host, Vec::new()));
         }
-        let network = self.node.network.as_ref().ok_or("this node has no pod network")?;
-        let address = match self.cell.reserved() {
-            Some(address) => address,
-            None => self.node.allocate_address(&self.pod).await?,
-        };
-        let id = self.pod.id.as_str();
-        let attachment = network
-            .attach(id, address, &ports(&self.pod))
-            .await
-            .map_err(|error| chain(&error))?;
+        let attached = self.node.network.attach(&request(&self.pod)).await;
+        let attached = attached.map_err(|error| chain(&error))?;
         Ok((
-            NetworkNamespace::Namespace(attachment.netns),
-            vec![address.into()],
+            NetworkNamespace::Namespace(attached.namespace),
+            attached.addresses,
         ))
     }
 
-    /// Undoes what `attach` did, for a sandbox that did not come to be. The address stays for the next try.
+    /// Takes the pod off the network; where it can, it keeps its address for the next try.
+    async fn disconnect(&self) -> Result<(), String> {
+        if self.pod.host_network {
+            return Ok(());
+        }
+        let disconnected = self.node.network.disconnect(self.pod.id.as_str(), None).await;
+        disconnected.map_err(|error| chain(&error))
+    }
+
+    /// Undoes what `attach` did, for a sandbox that did not come to be.
     async fn undo_attach(&self) {
-        if let Err(message) = self.detach().await {
+        if let Err(message) = self.disconnect().await {
             tracing::warn!(pod = %self.pod.id, message, "the network of a failed sandbox is left for its next try");
         }
     }
@@ -123,7 +125,7 @@ impl Task {
             share_pid: pod.share_process_namespace,
             sysctls: pod.sysctls.clone().into_iter().collect(),
             cgroup: spec::pod_limits(pod),
-            qos: qos(pod),
+            placement: Placement::Qos(qos(pod)),
             tmpfs: tmpfs(pod),
         }
     }
@@ -216,6 +218,18 @@ pub(crate) fn qos(pod: &Pod) -> Qos {
         QosClass::Guaranteed => Qos::Guaranteed,
         QosClass::Burstable => Qos::Burstable,
         QosClass::BestEffort => Qos::BestEffort,
+    }
+}
+
+/// What the pod wants of the network.
+fn request(pod: &Pod) -> Request {
+    Request {
+        id: pod.id.to_string(),
+        name: pod.name.to_string(),
+        namespace: pod.namespace.to_string(),
+        uid: pod.id.to_string(),
+        ports: ports(pod),
+        ..Request::default()
     }
 }
 
