@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "auraed-sandbox",
         &["auraed-api", "auraed-types", "auraed-pod-init"],
     ),
-    ("translation", &["auraed-api", "auraed-types"]),
+    ("cri-api", &[]),
+    ("translation", &["auraed-api", "auraed-types", "cri-api"]),
     ("cri-shim-streaming", &[]),
     (
         "auraed",
@@ -41,6 +42,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auraed-client",
             "translation",
             "cri-shim-streaming",
+        ],
+    ),
+    (
+        "cri-shim",
+        &[
+            "auraed-api",
+            "auraed-types",
+            "auraed-client",
+            "cri-api",
+            "cri-shim-streaming",
+            "translation",
         ],
     ),
     ("e2e", &["auraed-api", "auraed-types", "auraed-client"]),

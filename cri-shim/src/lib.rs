@@ -1,0 +1,3 @@
+//! A CRI v1 server over auraed.
+
+pub mod streams;

@@ -1,0 +1,2 @@
+//! A CRI v1 server over auraed.
+fn main() {}
