@@ -3,6 +3,8 @@
 //!
 //! Nodes are measured one after the other, and what is not measured is not running.
 
+pub mod cri;
+
 mod measure;
 mod peer;
 mod table;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-pub use layer::{Blob, Compression, Layer};
+pub use layer::{Blob, Compression, Layer, Writer as LayerWriter};
 pub use manifest::{Form, Spec};
 
 use crate::home;

@@ -18,6 +18,8 @@ enum Command {
     Cluster,
     /// Measures starts, stops and memory.
     Bench(e2e::bench::Options),
+    /// Measures runtimes through the CRI.
+    BenchCri(e2e::bench::cri::Options),
     /// Waits for the end of its standard input, then removes everything of a run.
     #[command(hide = true)]
     Guard {
@@ -32,6 +34,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Cluster => runtime()?.block_on(e2e::demo::run()),
         Command::Bench(options) => runtime()?.block_on(e2e::bench::run(&options)),
+        Command::BenchCri(options) => runtime()?.block_on(e2e::bench::cri::run(&options)),
         Command::Guard { directory } => {
             // The write end is closed by the end of the process that holds it, which is all that is waited for.
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());

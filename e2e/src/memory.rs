@@ -16,6 +16,8 @@ pub struct Weight {
     pub resident_kib: u64,
     /// Private pages, in KiB.
     pub private_kib: u64,
+    /// Private pages, and of shared ones each process' part, in KiB.
+    pub proportional_kib: u64,
 }
 
 /// Of these processes; those that are gone weigh nothing.
@@ -25,6 +27,7 @@ pub fn of(program: &str, pids: impl IntoIterator<Item = u32>) -> Weight {
         processes: 0,
         resident_kib: 0,
         private_kib: 0,
+        proportional_kib: 0,
     };
     for pid in pids {
         let Ok(text) = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
@@ -32,6 +35,7 @@ pub fn of(program: &str, pids: impl IntoIterator<Item = u32>) -> Weight {
         };
         weight.processes += 1;
         weight.resident_kib += field(&text, "Rss:");
+        weight.proportional_kib += field(&text, "Pss:");
         weight.private_kib += field(&text, "Private_Clean:") + field(&text, "Private_Dirty:");
     }
     weight

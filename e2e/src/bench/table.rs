@@ -134,6 +134,7 @@ mod tests {
                 processes: 1,
                 resident_kib: kib,
                 private_kib: kib,
+                proportional_kib: kib,
             }]
         };
         Figures {

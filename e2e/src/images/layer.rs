@@ -66,13 +66,21 @@ pub struct Layer {
 }
 
 /// A layer being written.
-pub(super) struct Writer {
+#[expect(missing_debug_implementations, reason = "the archive's builder has none")]
+pub struct Writer {
     archive: tar::Builder<Vec<u8>>,
     directories: BTreeSet<String>,
 }
 
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Writer {
-    pub(super) fn new() -> Self {
+    /// An empty one.
+    pub fn new() -> Self {
         Self {
             archive: tar::Builder::new(Vec::new()),
             directories: BTreeSet::new(),
@@ -107,7 +115,10 @@ impl Writer {
     }
 
     /// A file of root's.
-    pub(super) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// The path is too long for an archive.
+    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
         self.parents_of(path)?;
         let mut header = header(EntryType::Regular, mode, content.len() as u64);
         self.archive
@@ -163,7 +174,10 @@ impl Writer {
     }
 
     /// Compresses it and puts it into a store.
-    pub(super) fn finish(self, store: &Store, compression: Compression) -> anyhow::Result<Layer> {
+    ///
+    /// # Errors
+    /// No space.
+    pub fn finish(self, store: &Store, compression: Compression) -> anyhow::Result<Layer> {
         let plain = self.archive.into_inner().context("writing a layer")?;
         let packed = match compression {
             Compression::Gzip => {

@@ -15,7 +15,14 @@ pub(crate) fn tree() -> anyhow::Result<PathBuf> {
     let plain = debian::Source { configuration: None };
     debian::unpack(
         "peer",
-        &["runc", "containernetworking-plugins", "libseccomp2"],
+        &[
+            "runc",
+            "crun",
+            "containernetworking-plugins",
+            "libseccomp2",
+            "libyajl2",
+            "libcap2",
+        ],
         Extent::Named,
         &plain,
     )?;

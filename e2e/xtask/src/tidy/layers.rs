@@ -55,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "translation",
         ],
     ),
-    ("e2e", &["auraed-api", "auraed-types", "auraed-client"]),
+    ("e2e", &["auraed-api", "auraed-types", "auraed-client", "cri-api"]),
     ("xtask", &[]),
 ];
 
