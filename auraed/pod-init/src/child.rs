@@ -35,7 +35,7 @@ use self::privileges::Privileges;
 use self::program::Program;
 pub(crate) use self::start::{Start, start};
 use crate::fault::{Blame, Fault, Result};
-use crate::protocol::{Process, User};
+use crate::protocol::{Process, ResolvedUser, User};
 use crate::sys::{self, Instruction};
 use crate::wire;
 
@@ -51,8 +51,8 @@ pub(crate) enum Progress {
     Terminal,
     /// Something was not done, and the container runs without it.
     Warning(String),
-    /// Next comes the program.
-    Executing,
+    /// Next comes the program, as this user.
+    Executing(ResolvedUser),
     /// It ends here.
     Fault(Fault),
 }
@@ -132,7 +132,7 @@ fn become_program(root: BorrowedFd<'_>, last: &Last<'_>) -> Result<Infallible> {
         .blame_container(format_args!("chdir to {:?}", last.cwd))?;
     stdio::give_to(identity.uid)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    report(&Progress::Executing, Vec::new())?;
+    report(&Progress::Executing(identity.shown()), Vec::new())?;
     sys::reset_signals();
     privileges::drop_all(&Privileges {
         identity: &identity,

@@ -9,13 +9,17 @@
 //!  daemon ◄── Message::Event ── pod init                          after `Call::Subscribe`
 //! ```
 
+mod mount;
+
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::mount::{IdMapping, IdMappings, Mount, MountKind, Propagation, Rootfs};
+
 /// The version of these messages; a pod init tells its own in [`Reply::Status`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A call with the number that its answer carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,7 +33,7 @@ pub struct Request {
 /// What the daemon can ask for.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Call {
-    /// The first call to a new pod init, once.
+    /// The first call to a new pod init, once. Descriptor: the user namespace, if it has one.
     Setup(Setup),
     /// Start a container. Descriptors: one detached mount for each mount of kind [`MountKind::Passed`].
     Start(Box<Container>),
@@ -99,8 +103,11 @@ pub struct Setup {
     pub shm: Option<PathBuf>,
     /// Volumes in memory, and where to mount them.
     pub tmpfs: Vec<(Tmpfs, PathBuf)>,
-    /// How containers see each other's processes.
+    /// How containers see each other's processes, if they do not say otherwise.
     pub pids: Pids,
+    /// The user namespace that came along: its IPC and UTS namespaces are still to be made, and containers enter it.
+    #[serde(default)]
+    pub users: Option<UserSetup>,
     /// How log files are rotated.
     pub log: LogLimits,
 }
@@ -115,6 +122,29 @@ pub enum Pids {
     Pod,
     /// Those of the host.
     Host,
+}
+
+/// What a pod init does about its pod's user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSetup {
+    /// As the namespace has them.
+    pub mappings: IdMappings,
+    /// Make an IPC namespace.
+    pub ipc: bool,
+    /// Make a UTS namespace.
+    pub uts: bool,
+}
+
+/// Whose process ids one container sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PidMode {
+    /// As the sandbox is set up.
+    #[default]
+    Sandbox,
+    /// Its own.
+    Container,
+    /// Those of the running container of this name.
+    Target(String),
 }
 
 /// When a log file is rotated.
@@ -169,14 +199,42 @@ pub struct Container {
     pub read_only_paths: Vec<String>,
     /// All devices, a writable /sys and no device cgroup.
     pub privileged: bool,
+    /// Device nodes to make, beside those that every container has.
+    #[serde(default)]
+    pub devices: Vec<DeviceNode>,
+    /// Whose process ids it sees.
+    #[serde(default)]
+    pub pid: PidMode,
     /// Keep a pipe to standard input open.
     pub stdin: bool,
-    /// The log file.
+    /// The first client that attaches to standard input takes it over: its end is the input's end. Not with a terminal.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// The log file; empty: no log.
     pub log_path: PathBuf,
     /// Where to record the exit.
     pub exit_path: PathBuf,
     /// The cgroup to run in.
     pub cgroups: Vec<CgroupDirectory>,
+}
+
+/// A device node of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Absolute, inside the container; directories are made if missing.
+    pub path: String,
+    /// The node on the host, which is mounted where nodes cannot be made (in a user namespace).
+    pub host_path: PathBuf,
+    /// A file type and permission bits, as `st_mode`: a character or block device, or a pipe.
+    pub mode: u32,
+    /// Owner, as seen by the host.
+    pub uid: u32,
+    /// Group, as seen by the host.
+    pub gid: u32,
+    /// Device number's upper part.
+    pub major: u32,
+    /// Device number's lower part.
+    pub minor: u32,
 }
 
 /// One hierarchy's directory of a container's cgroup, as a path of the host.
@@ -211,6 +269,15 @@ pub struct Process {
     pub terminal: Option<TerminalSize>,
     /// -1000 to 1000.
     pub oom_score_adj: i32,
+    /// Capabilities that a user who is not root keeps through execve; a part of `capabilities`.
+    #[serde(default)]
+    pub ambient: u64,
+    /// SECCOMP_FILTER_FLAG_* for the filter.
+    #[serde(default)]
+    pub seccomp_flags: u32,
+    /// The AppArmor profile to change to at execve.
+    #[serde(default)]
+    pub apparmor: Option<String>,
 }
 
 /// Rows and columns of a terminal.
@@ -247,66 +314,20 @@ pub struct User {
     pub group: Option<u32>,
     /// Beside those that /etc/group tells.
     pub additional_groups: Vec<u32>,
-}
-
-/// An overlay of image layers.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Rootfs {
-    /// Lower directories, the top layer first.
-    pub lowers: Vec<PathBuf>,
-    /// What the container writes; made if missing.
-    pub upper: PathBuf,
-    /// Overlay's own directory beside `upper`, new and empty; made if missing.
-    pub work: PathBuf,
-    /// Nothing can be written outside of mounts.
-    pub read_only: bool,
-}
-
-/// Something mounted into a container's root.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Mount {
-    /// A path of the host (or of one of the pod's memory volumes), for [`MountKind::Bind`].
-    pub source: PathBuf,
-    /// A relative path inside `source` that never leaves it, made as a directory if missing; empty: all of it.
+    /// Only the primary group and `additional_groups`: what /etc/group tells of the user's membership does not count.
     #[serde(default)]
-    pub sub_path: String,
-    /// An absolute path inside the container, resolved inside its root; made if missing.
-    pub target: String,
-    /// Nothing can be written through it.
-    pub read_only: bool,
-    /// Whether later mounts are seen.
-    pub propagation: Propagation,
-    /// What it is.
-    pub kind: MountKind,
+    pub strict_groups: bool,
 }
 
-/// What a mount is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MountKind {
-    /// A directory or file of the host, with all that is mounted below.
-    #[default]
-    Bind,
-    /// New and empty memory.
-    Tmpfs {
-        /// None: the kernel's default.
-        size_bytes: Option<u64>,
-        /// Permission bits of its root directory.
-        mode: u32,
-    },
-    /// A detached mount that came with the request. The daemon sends this for [`Propagation::Bidirectional`].
-    Passed,
-}
-
-/// Whether mounts made later are seen on the other side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Propagation {
-    /// Neither way.
-    #[default]
-    Private,
-    /// The host's appear in the container.
-    HostToContainer,
-    /// Both ways.
-    Bidirectional,
+/// Who a process became, as seen in its user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedUser {
+    /// The user.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// All groups, the primary one first.
+    pub groups: Vec<u32>,
 }
 
 /// One run of a container.
@@ -320,6 +341,12 @@ pub struct ContainerRun {
     pub id: String,
     /// What became of it.
     pub state: RunState,
+    /// Who its main process was at first; none before it was known.
+    #[serde(default)]
+    pub user: Option<ResolvedUser>,
+    /// Its main process, as the daemon sees it; none unless it runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
 }
 
 /// Where a run is.

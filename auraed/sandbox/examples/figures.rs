@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use auraed_sandbox::cgroup::{Limits, Qos};
+use auraed_sandbox::cgroup::{Limits, Placement, Qos};
 use auraed_sandbox::{
-    Capabilities, ContainerSpec, ExecSpec, Host, HostConfig, NetworkNamespace, Rootfs, Sandbox, SandboxEvent,
-    SandboxSpec, Seccomp, User, default_masked_paths, default_read_only_paths,
+    Capabilities, ContainerSpec, ExecSpec, Host, HostConfig, NetworkNamespace, PidMode, Rootfs, Sandbox,
+    SandboxEvent, SandboxSpec, Seccomp, User, default_masked_paths, default_read_only_paths,
 };
 
 #[derive(Default)]
@@ -82,8 +82,10 @@ async fn one(host: &Host, directory: &Path, round: u32, times: &mut Times) {
         share_pid: false,
         sysctls: Vec::new(),
         cgroup: Limits::default(),
-        qos: Qos::Burstable,
+        placement: Placement::Qos(Qos::Burstable),
         tmpfs: Vec::new(),
+        user_namespace: None,
+        rotate_logs: true,
     };
     let (sandbox, mut events) = Sandbox::create(host, pod).await.unwrap();
     times.create.push(begin.elapsed());
@@ -133,13 +135,18 @@ fn container(directory: &Path, round: u32, name: &str, args: &[&str]) -> Contain
         cwd: String::new(),
         user: User::default(),
         capabilities: Capabilities::default(),
+        ambient: Capabilities::NONE,
         no_new_privileges: false,
         seccomp: Seccomp::Default,
+        apparmor: None,
         privileged: false,
+        devices: Vec::new(),
         masked_paths: default_masked_paths(),
         read_only_paths: default_read_only_paths(),
         tty: false,
         stdin: false,
+        stdin_once: false,
+        pid: PidMode::Sandbox,
         log_path: directory.join(format!("logs/pod{round}/{name}/0.log")),
         exit_path: own.join("exit.json"),
         cgroup: Limits {

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use devices::DeviceRule;
 pub use group::{Group, Membership};
 pub use limits::{Devices, Limits};
 pub use stats::Stats;
@@ -56,6 +57,21 @@ pub enum Qos {
     Burstable,
     /// Neither.
     BestEffort,
+}
+
+/// Where a pod's group is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// Below the daemon's root, in the group of its class.
+    Qos(Qos),
+    /// In this group, absolute as below each hierarchy's mount point: `/kubepods/burstable/pod1234`. Made if missing.
+    Below(String),
+}
+
+impl From<Qos> for Placement {
+    fn from(qos: Qos) -> Self {
+        Placement::Qos(qos)
+    }
 }
 
 /// What the kernel does for a group of ours.

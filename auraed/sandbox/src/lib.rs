@@ -29,8 +29,8 @@ mod sys;
 pub use self::capability::{Capabilities, UnknownCapability};
 pub use self::host::{Host, HostConfig, HostError};
 pub use self::sandbox::{
-    Attachment, ContainerRun, ContainerSpec, Error, Events, Exec, ExecSpec, Leftovers, Mount, MountKind,
-    NetworkNamespace, Propagation, Rootfs, RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError,
-    TerminalSize, Tmpfs, User, default_masked_paths, default_read_only_paths, end_sandbox, read_exit_record,
-    remove_leftovers,
+    Attachment, ContainerRun, ContainerSpec, Device, Error, Events, Exec, ExecSpec, IdMapping, IdMappings,
+    Leftovers, Mount, MountKind, NetworkNamespace, PidMode, Propagation, ResolvedUser, Rootfs, RunState,
+    Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError, TerminalSize, Tmpfs, User, UserNamespace,
+    default_masked_paths, default_read_only_paths, end_sandbox, read_exit_record, remove_leftovers,
 };

@@ -17,26 +17,31 @@ mod launch;
 mod leftovers;
 mod start;
 mod sysctl;
+mod user_namespace;
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use auraed_pod_init::protocol::{Call, Reply};
+use rustix::fs::{Mode, OFlags};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use auraed_pod_init::protocol::{
-    ContainerRun, MountKind, Propagation, Rootfs, RunState, TerminalSize, Tmpfs, User,
+    ContainerRun, IdMapping, IdMappings, MountKind, PidMode, Propagation, ResolvedUser, Rootfs, RunState,
+    TerminalSize, Tmpfs, User,
 };
 
 use self::connection::Connection;
 pub use self::container::{
-    ContainerSpec, Mount, Seccomp, StartError, default_masked_paths, default_read_only_paths,
+    ContainerSpec, Device, Mount, Seccomp, StartError, default_masked_paths, default_read_only_paths,
 };
 pub use self::exec::{Attachment, Exec, ExecSpec};
 pub use self::leftovers::{Leftovers, end_sandbox, read_exit_record, remove_leftovers};
+pub use self::user_namespace::UserNamespace;
 use crate::{Host, cgroup};
 
 /// How long a pod init may take to kill and record everything, before it is killed itself.
@@ -77,10 +82,16 @@ pub struct SandboxSpec {
     pub sysctls: Vec<(String, String)>,
     /// Of the whole pod.
     pub cgroup: cgroup::Limits,
-    /// Where its cgroup is.
-    pub qos: cgroup::Qos,
+    /// Where its cgroup is made.
+    pub placement: cgroup::Placement,
     /// Volumes in memory.
     pub tmpfs: Vec<Tmpfs>,
+    /// What its containers are in, and what its own namespaces belong to: also `network` must have been made for it. None: the
+    /// node's user namespace.
+    pub user_namespace: Option<UserNamespace>,
+    /// Move full log files away, as the host's configuration says. Else somebody else does it and calls
+    /// [`Sandbox::reopen_log`].
+    pub rotate_logs: bool,
 }
 
 /// Why a call to a sandbox failed.
@@ -124,7 +135,7 @@ pub enum Error {
         id: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -145,6 +156,10 @@ struct Inner {
     handle: Arc<OwnedFd>,
     connection: Arc<Connection>,
     task: JoinHandle<()>,
+    /// Of the pod init's protocol; unset until it has told.
+    version: OnceLock<u32>,
+    /// The user namespace whose mapping a mount had last, for the next one's.
+    mapped: Mutex<Option<UserNamespace>>,
 }
 
 impl Drop for Inner {
@@ -216,6 +231,8 @@ impl Sandbox {
             handle,
             connection,
             task,
+            version: OnceLock::new(),
+            mapped: Mutex::default(),
         };
         let sandbox = Self {
             inner: Arc::new(inner),
@@ -238,7 +255,10 @@ impl Sandbox {
     async fn first_status(&self) -> Result<Vec<ContainerRun>, Error> {
         self.call(Call::Subscribe).await?;
         match self.inner.connection.call(Call::Status, Vec::new()).await? {
-            (Reply::Status { runs, .. }, _) => Ok(runs),
+            (Reply::Status { version, runs }, _) => {
+                let _ = self.inner.version.set(version);
+                Ok(runs)
+            }
             _ => Err(Error::Init(
                 "it gave another answer than was asked for".to_owned(),
             )),
@@ -264,9 +284,46 @@ impl Sandbox {
         self.inner.init_pid
     }
 
+    /// The network namespace that the sandbox's containers are in, as long as its pod init runs.
+    ///
+    /// # Errors
+    /// If the pod init has ended, or there are too many open files.
+    pub fn network_namespace(&self) -> io::Result<OwnedFd> {
+        let path = format!("/proc/{}/ns/net", self.init_pid());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::open(path, flags, Mode::empty())?;
+        // It still runs, so that the number was its own when the file was opened.
+        if connection::has_ended(&self.inner.handle)? {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the pod's init has ended",
+            ));
+        }
+        Ok(namespace)
+    }
+
     /// The pod's cgroup, for limits and statistics. `None`: it was gone when the sandbox was adopted.
     pub fn cgroup(&self) -> Option<&cgroup::Group> {
         self.inner.group.as_ref()
+    }
+
+    /// The cgroup of a container's newest run. `None`: there is none (any more).
+    pub fn container_cgroup(&self, container: &str) -> Option<cgroup::Group> {
+        self.cgroup()?.newest_child(container)
+    }
+
+    /// Changes the limits of a running container; values that are absent stay.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] if it has no cgroup (any more), [`Error::Cgroup`] if the kernel does not take a value.
+    pub async fn update(&self, container: &str, limits: &cgroup::Limits) -> Result<(), Error> {
+        let group = self.container_cgroup(container).ok_or(Error::NotRunning)?;
+        let limits = limits.clone();
+        let set = tokio::task::spawn_blocking(move || group.set(&limits));
+        set.await.map_err(|_| Error::Gone)?.map_err(launch::cgroup_error(
+            "change the limits of a container",
+            self.id(),
+        ))
     }
 
     /// The source path of a volume in memory: only the sandbox's own containers see the volume there.

@@ -14,8 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::program::{Condition, Instruction, Verdict};
 use crate::Capabilities;
 
+mod profile;
 mod program;
 mod table;
+
+pub use profile::{Profile, ProfileError};
 
 /// Flags of clone that make a namespace, and CLONE_NEWCGROUP (include/uapi/linux/sched.h).
 const CLONE_NAMESPACES: u32 = 0x7E02_0000;

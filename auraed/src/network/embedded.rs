@@ -45,7 +45,10 @@ impl Embedded {
         request: &Request,
         address: Ipv4Addr,
     ) -> Result<Attached, NetworkFailure> {
-        let attachment = self.network.attach(&request.id, address, &request.ports).await?;
+        let attachment = self
+            .network
+            .attach(&request.id, address, &request.ports, None)
+            .await?;
         Ok(Attached {
             namespace: attachment.netns,
             addresses: vec![IpAddr::V4(address)],

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use auraed_image::ImageConfig;
 use auraed_sandbox::{
-    Capabilities, ContainerSpec, Rootfs, Seccomp, default_masked_paths, default_read_only_paths,
+    Capabilities, ContainerSpec, PidMode, Rootfs, Seccomp, default_masked_paths, default_read_only_paths,
 };
 use auraed_types::pod::{Container, Seccomp as Profile};
 use auraed_types::{ContainerId, Pod, VolumeName};
@@ -107,16 +107,21 @@ pub(crate) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, StartFailure
             .unwrap_or_else(|| image.working_directory.clone()),
         user: user::user(pod, container, image)?,
         capabilities,
+        ambient: Capabilities::NONE,
         no_new_privileges: security.no_new_privileges,
         seccomp: match security.seccomp {
             Profile::Default => Seccomp::Default,
             Profile::Unconfined => Seccomp::Unconfined,
         },
+        apparmor: None,
         privileged: security.privileged,
+        devices: Vec::new(),
         masked_paths: masks(default_masked_paths),
         read_only_paths: masks(default_read_only_paths),
         tty: container.tty,
         stdin: container.stdin,
+        stdin_once: false,
+        pid: PidMode::Sandbox,
         log_path: places.log.clone(),
         exit_path: places.exit.clone(),
         cgroup: limits::container_limits(container),

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::path;
 use crate::fault::{Blame, Fault, Result};
-use crate::protocol::User;
+use crate::protocol::{ResolvedUser, User};
 
 /// A longer /etc/passwd or /etc/group is not read to its end.
 const MAX_BYTES: u64 = 8 << 20;
@@ -21,6 +21,17 @@ pub(crate) struct Identity {
     /// Supplementary groups.
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
+}
+
+impl Identity {
+    /// As it is told.
+    pub(crate) fn shown(&self) -> ResolvedUser {
+        ResolvedUser {
+            uid: self.uid,
+            gid: self.gid,
+            groups: self.groups.clone(),
+        }
+    }
 }
 
 /// A line of /etc/passwd.
@@ -159,6 +170,7 @@ mod tests {
             name: name.to_owned(),
             group,
             additional_groups: additional.to_vec(),
+            strict_groups: false,
         };
         identify(&user, PASSWD, GROUP)
     }

@@ -20,9 +20,10 @@ pub(crate) fn mount_all(root: BorrowedFd<'_>, mounts: &[Mount], passed: Vec<Owne
     let mut passed = passed.into_iter();
     for mount in mounts {
         refuse_reserved(&mount.target)?;
-        let source = match mount.kind {
+        let source = match &mount.kind {
             MountKind::Bind => source(mount)?,
-            MountKind::Tmpfs { size_bytes, mode } => memory(size_bytes, mode)?,
+            MountKind::Tmpfs { size_bytes, mode } => memory(*size_bytes, *mode)?,
+            MountKind::Image { .. } => return Err(Fault::Node("images are not mounted yet".to_owned())),
             MountKind::Passed => passed
                 .next()
                 .ok_or_else(|| Fault::Node(format!("the mount of {} did not arrive", mount.target)))?,

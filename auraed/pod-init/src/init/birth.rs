@@ -10,6 +10,7 @@ use super::poll::Poll;
 use super::{Init, Requester, Token};
 use crate::child::Progress;
 use crate::fault::{Blame, Fault, Result};
+use crate::protocol::ResolvedUser;
 use crate::wire::Receiver;
 
 /// How a birth stands.
@@ -36,6 +37,7 @@ pub(super) struct Birth {
     /// The terminal's controlling end, until somebody takes it.
     pub(super) terminal: Option<OwnedFd>,
     pub(super) warnings: Vec<String>,
+    pub(super) user: Option<ResolvedUser>,
     fault: Option<Fault>,
     executing: bool,
 }
@@ -70,6 +72,7 @@ impl Birth {
             main: (!splits).then_some(forked),
             terminal: None,
             warnings: Vec::new(),
+            user: None,
             fault: None,
             executing: false,
         })
@@ -105,7 +108,10 @@ impl Birth {
             Progress::Process(pid) => self.main = Pid::from_raw(pid),
             Progress::Terminal => self.terminal = descriptors.pop(),
             Progress::Warning(text) => self.warnings.push(text),
-            Progress::Executing => self.executing = true,
+            Progress::Executing(user) => {
+                self.user = Some(user);
+                self.executing = true;
+            }
             Progress::Fault(fault) => self.fault = Some(fault),
         }
     }

@@ -21,7 +21,7 @@ use crate::cgroup;
 use crate::child::{self, Start, Streams};
 use crate::fault::{Blame, Fault, Result};
 use crate::log::Log;
-use crate::protocol::{Container, ContainerRun, Event, Failure, Pids, Reply, RunState, Setup};
+use crate::protocol::{Container, ContainerRun, Event, Failure, Pids, Reply, ResolvedUser, RunState, Setup};
 use crate::sys::{self, Instruction, namespaces};
 
 /// A container's name and its newest run.
@@ -38,7 +38,11 @@ pub(super) struct Live {
     /// Until the program is executed.
     pub(super) birth: Option<Birth>,
     pub(super) main: Option<Pid>,
+    /// The main process as the daemon sees it, once its program runs.
+    pub(super) host_pid: Option<u32>,
     pub(super) started_at: SystemTime,
+    /// Who the program runs as, once that is known.
+    pub(super) user: Option<ResolvedUser>,
     pub(super) log: Log,
     /// stdout or the terminal, then stderr.
     pub(super) outputs: [Output; 2],
@@ -80,6 +84,10 @@ impl Live {
             name: name.clone(),
             attempt: *attempt,
             id: id.clone(),
+            user: self.user.clone(),
+            pid: self
+                .host_pid
+                .filter(|_| matches!(state, RunState::Running { .. })),
             state,
         }
     }
@@ -235,6 +243,7 @@ impl Init {
             return;
         };
         live.started_at = SystemTime::now();
+        live.user = birth.user.take();
         if let Some(terminal) = birth.terminal.take() {
             live.adopt_terminal(terminal, &self.poll);
         }
@@ -300,7 +309,9 @@ fn prepare(serial: u64, spec: Container, filter: Rc<[Instruction]>, log: Log) ->
             filter,
             birth: None,
             main: None,
+            host_pid: None,
             started_at,
+            user: None,
             log,
             outputs,
             input,

@@ -17,9 +17,29 @@ use super::{Controller, Error, Group, io_error};
 const BLOCK: u32 = 1;
 const CHARACTER: u32 = 2;
 const MKNOD: u32 = 1;
+const READ: u32 = 2;
+const WRITE: u32 = 4;
 const ALL: u32 = 7;
 
+/// Access to one device node, or to all of a major number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRule {
+    /// A block device; else a character device.
+    pub block: bool,
+    /// Device number's upper part.
+    pub major: u32,
+    /// Device number's lower part; none stands for all.
+    pub minor: Option<u32>,
+    /// To open it for reading.
+    pub read: bool,
+    /// To open it for writing.
+    pub write: bool,
+    /// To make the node.
+    pub mknod: bool,
+}
+
 /// One allowed kind of access; absent numbers stand for all.
+#[derive(Debug, Clone, Copy)]
 struct Rule {
     kind: u32,
     major: Option<u32>,
@@ -76,24 +96,35 @@ impl Filter {
     }
 }
 
-/// Confines the group to the standard devices. `fresh`: the group was made just now.
-pub(super) fn restrict(group: &Group, fresh: bool) -> Result<(), Error> {
+/// Confines the group to the standard devices and `more`. `fresh`: the group was made just now.
+pub(super) fn restrict(group: &Group, more: &[DeviceRule], fresh: bool) -> Result<(), Error> {
+    let rules = || STANDARD.into_iter().chain(more.iter().map(Rule::from));
     match group.place(Controller::Devices) {
         Some((Kind::V1, directory)) => {
             write_all(&directory.join("devices.deny"), ["a".to_owned()])?;
-            write_all(&directory.join("devices.allow"), STANDARD.iter().map(Rule::text))
+            write_all(&directory.join("devices.allow"), rules().map(|rule| rule.text()))
         }
         Some((Kind::V2, directory)) => {
             let Some(filter) = &group.shared.filter else {
                 return Ok(());
             };
+            let own = if more.is_empty() {
+                None
+            } else {
+                let rules: Vec<Rule> = rules().collect();
+                Some(
+                    sys::load_device_program(&program(&rules))
+                        .map_err(io_error("load the device program of", &directory))?,
+                )
+            };
+            let program = own.as_ref().unwrap_or(&filter.program);
             let open = rustix::fs::open(
                 &directory,
                 OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
                 Mode::empty(),
             )
             .map_err(io_error("open", &directory))?;
-            match sys::attach_device_program(&open, &filter.program) {
+            match sys::attach_device_program(&open, program) {
                 // Attached by an earlier call: a group that was already there got the program when it was made.
                 Err(error) if !fresh && error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
                 result => result.map_err(io_error("restrict the devices of", &directory)),
@@ -103,12 +134,30 @@ pub(super) fn restrict(group: &Group, fresh: bool) -> Result<(), Error> {
     }
 }
 
+impl From<&DeviceRule> for Rule {
+    fn from(rule: &DeviceRule) -> Self {
+        let access = [(rule.mknod, MKNOD), (rule.read, READ), (rule.write, WRITE)];
+        Rule {
+            kind: if rule.block { BLOCK } else { CHARACTER },
+            major: Some(rule.major),
+            minor: rule.minor,
+            access: access
+                .into_iter()
+                .filter_map(|(wanted, bit)| wanted.then_some(bit))
+                .sum(),
+        }
+    }
+}
+
 impl Rule {
     // Documentation/admin-guide/cgroup-v1/devices.rst
     fn text(&self) -> String {
         let kind = if self.kind == BLOCK { 'b' } else { 'c' };
         let number = |value: Option<u32>| value.map_or_else(|| "*".to_owned(), |value| value.to_string());
-        let access = if self.access == MKNOD { "m" } else { "rwm" };
+        let access: String = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
+            .into_iter()
+            .filter_map(|(bit, letter)| (self.access & bit != 0).then_some(letter))
+            .collect();
         format!("{kind} {}:{} {access}", number(self.major), number(self.minor))
     }
 }
@@ -123,6 +172,7 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
     const ACCESS: u8 = 3;
     const MAJOR: u8 = 4;
     const MINOR: u8 = 5;
+    const REST: u8 = 6;
     let mut code = vec![
         Instruction::load_word(KIND, CONTEXT, 0),
         Instruction::copy(ACCESS, KIND),
@@ -134,7 +184,10 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
     for rule in rules {
         let mut test = vec![(KIND, rule.kind)];
         if rule.access != ALL {
-            test.push((ACCESS, rule.access));
+            // What is asked for beyond what is allowed.
+            code.push(Instruction::copy(REST, ACCESS));
+            code.push(Instruction::and(REST, ALL & !rule.access));
+            test.push((REST, 0));
         }
         test.extend(rule.major.map(|major| (MAJOR, major)));
         test.extend(rule.minor.map(|minor| (MINOR, minor)));
@@ -177,5 +230,26 @@ mod tests {
         assert_eq!(run(2, BLOCK, 8, 0), 0, "reading a disk");
         assert_eq!(run(3, BLOCK, 8, 0), 0, "making and reading a disk");
         assert_eq!(run(4, CHARACTER, 1, 1), 0, "writing mem");
+    }
+
+    #[test]
+    fn a_rule_allows_each_part_of_its_access() {
+        let rule = DeviceRule {
+            block: false,
+            major: 10,
+            minor: Some(229),
+            read: true,
+            write: true,
+            mknod: false,
+        };
+        assert_eq!(Rule::from(&rule).text(), "c 10:229 rw");
+        let code = program(&[Rule::from(&rule)]);
+        let run =
+            |access: u32, kind, major, minor| sys::interpret(&code, &[access << 16 | kind, major, minor]);
+        for (access, allowed) in [(2, 1), (4, 1), (6, 1), (1, 0), (3, 0), (7, 0)] {
+            assert_eq!(run(access, CHARACTER, 10, 229), allowed, "{access}");
+        }
+        assert_eq!(run(2, CHARACTER, 10, 230), 0);
+        assert_eq!(run(2, BLOCK, 10, 229), 0);
     }
 }

@@ -63,6 +63,17 @@ impl Group {
         })
     }
 
+    /// The leaf `<name>-<number>` below this group that has the highest number.
+    pub(crate) fn newest_child(&self, name: &str) -> Option<Group> {
+        let (_, directory) = self.directories().next()?;
+        let number = |child: &PathBuf| -> Option<u32> {
+            let leaf = child.file_name()?.to_str()?;
+            leaf.strip_prefix(name)?.strip_prefix('-')?.parse().ok()
+        };
+        let newest = children(&directory).iter().filter_map(number).max()?;
+        self.child(&format!("{name}-{newest}")).ok()
+    }
+
     /// Changes the group's limits; values that are absent stay.
     ///
     /// # Errors

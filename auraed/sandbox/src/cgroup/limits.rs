@@ -7,6 +7,7 @@ use cgroups_rs::fs::cpu::CpuController;
 use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 
+use super::devices::DeviceRule;
 use super::files::{errno, write};
 use super::group::{Group, Level};
 use super::mounts::Kind;
@@ -36,16 +37,31 @@ pub struct Limits {
     pub oom_group: bool,
     /// Device nodes.
     pub devices: Devices,
+    /// CPUs to run on, as `0-2,7`; empty is as if absent.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes to allocate from, as `0-1`; empty is as if absent.
+    pub cpuset_mems: Option<String>,
+    /// Memory and swap together, in bytes; negative means unlimited, 0 is as if absent.
+    pub memory_swap_bytes: Option<i64>,
+    /// Pages of each size, such as `2MB`: at most so many bytes of them.
+    pub huge_pages: Vec<(String, u64)>,
+    /// Files of the v2 group and what to write into them, last of all.
+    pub unified: Vec<(String, String)>,
+    /// A limit whose controller is missing is an error. Else those of CPU, memory and processes are skipped, as
+    /// [`Tree::detect`](super::Tree::detect) has told; the others always are an error.
+    pub strict: bool,
 }
 
 /// Device nodes that the processes of a group may open and make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Devices {
     /// As the parent group.
     #[default]
     Inherit,
     /// The usual ones (null, zero, full, random, urandom, tty, console, ptmx, pts, tun) and mknod of any.
     Standard,
+    /// Those, and these.
+    StandardAnd(Vec<DeviceRule>),
 }
 
 /// CPU shares as the v2 weight of pod and QoS groups: linear, as the kubelet writes it (1024 becomes 39).
@@ -104,9 +120,10 @@ pub(super) fn apply(group: &Group, limits: &Limits, fresh: bool) -> Result<(), E
             .set_pid_max(value)
             .map_err(refused("pids", &directory, pids))?;
     }
-    match limits.devices {
+    match &limits.devices {
         Devices::Inherit => Ok(()),
-        Devices::Standard => super::devices::restrict(group, fresh),
+        Devices::Standard => super::devices::restrict(group, &[], fresh),
+        Devices::StandardAnd(rules) => super::devices::restrict(group, rules, fresh),
     }
 }
 

@@ -8,12 +8,14 @@ use super::files::{check_name, children, errno, read, write};
 use super::group::{Group, Level, delegate, make_directory};
 use super::limits::Limits;
 use super::mounts::{Hierarchy, Kind, Mounts};
-use super::{Controller, Error, Qos, Version, Warning, io_error};
+use super::{Controller, Error, Placement, Qos, Version, Warning, io_error};
 
 /// Child of a v2 top that takes the processes which are in the way; the name that container engines use as well.
 const MOVED_TO: &str = "init";
 /// How often processes are moved again that were forked meanwhile.
 const MOVES: usize = 8;
+/// A parent group is no deeper.
+const MAX_DEPTH: usize = 32;
 
 /// The mounted hierarchies and the daemon's root in each. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -108,8 +110,13 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Io`], [`Error::Limit`]; a group made by this call is removed again.
-    pub fn create_pod(&self, qos: Qos, id: &str, limits: &Limits) -> Result<Group, Error> {
-        let group = self.pod(qos, id)?;
+    pub fn create_pod(
+        &self,
+        placement: impl Into<Placement>,
+        id: &str,
+        limits: &Limits,
+    ) -> Result<Group, Error> {
+        let group = self.pod(placement, id)?;
         group.create(limits)?;
         Ok(group)
     }
@@ -118,9 +125,13 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Name`].
-    pub fn pod(&self, qos: Qos, id: &str) -> Result<Group, Error> {
+    pub fn pod(&self, placement: impl Into<Placement>, id: &str) -> Result<Group, Error> {
         check_name(id)?;
-        let path = self.root.join(qos.directory()).join(id);
+        let parent = match placement.into() {
+            Placement::Qos(qos) => self.root.join(qos.directory()),
+            Placement::Below(parent) => parent_path(&parent)?,
+        };
+        let path = parent.join(id);
         Ok(Group {
             shared: Arc::clone(&self.shared),
             path,
@@ -172,6 +183,22 @@ impl Tree {
     pub async fn remove(&self) -> Result<(), Error> {
         self.root().remove().await
     }
+}
+
+/// A parent as a path below each hierarchy's mount point.
+fn parent_path(parent: &str) -> Result<PathBuf, Error> {
+    let not_one = || Error::Name(parent.to_owned());
+    let relative = parent.strip_prefix('/').ok_or_else(not_one)?;
+    let components = relative.split('/').filter(|component| !component.is_empty());
+    let components: Vec<&str> = components.collect();
+    if components.len() > MAX_DEPTH {
+        return Err(not_one());
+    }
+    components
+        .iter()
+        .try_for_each(|component| check_name(component))
+        .map_err(|_| not_one())?;
+    Ok(components.into_iter().collect())
 }
 
 impl Shared {

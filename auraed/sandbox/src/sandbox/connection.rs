@@ -243,6 +243,17 @@ pub(super) async fn wait_for_end(process: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a process has ended.
+pub(super) fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut polled = [PollFd::new(process, PollFlags::IN)];
+    Ok(poll(&mut polled, Some(&at_once))? > 0)
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {

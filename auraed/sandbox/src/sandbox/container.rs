@@ -1,13 +1,14 @@
 //! A container as the engine wants it, and how its start can fail.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use auraed_pod_init::protocol::Mount;
-use auraed_pod_init::protocol::{Rootfs, User};
+use auraed_pod_init::protocol::{PidMode, Rootfs, User};
 
 use super::Error;
 use crate::capability::Capabilities;
-use crate::cgroup;
+use crate::{cgroup, seccomp};
 
 /// A container to start.
 #[derive(Debug, Clone)]
@@ -32,12 +33,18 @@ pub struct ContainerSpec {
     pub user: User,
     /// What root in the container may do. `privileged` has all of them, whatever is here.
     pub capabilities: Capabilities,
+    /// What a user who is not root keeps when a program is executed; only of `capabilities`.
+    pub ambient: Capabilities,
     /// Never gain privileges by executing a file.
     pub no_new_privileges: bool,
     /// Which system calls are refused. `privileged` has no filter, whatever is here.
     pub seccomp: Seccomp,
+    /// The AppArmor profile to be confined by; none leaves the container as the daemon is. Refused on a kernel without it.
+    pub apparmor: Option<String>,
     /// All capabilities and devices, no filter, no masks, a writable /sys.
     pub privileged: bool,
+    /// Device nodes of the host, beside those that every container has.
+    pub devices: Vec<Device>,
     /// Absolute paths to hide: [`default_masked_paths`] unless the spec says otherwise. Ignored when privileged.
     pub masked_paths: Vec<String>,
     /// Absolute paths to make read-only: [`default_read_only_paths`] unless the spec says otherwise. Ignored when
@@ -47,7 +54,11 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Keep standard input open for [`Sandbox::attach`](super::Sandbox::attach); else it is /dev/null.
     pub stdin: bool,
-    /// The log file; its directory is made if missing.
+    /// Standard input ends with the first client that attached to it. Without effect on a terminal.
+    pub stdin_once: bool,
+    /// Whose process ids it sees.
+    pub pid: PidMode,
+    /// The log file, whose directory is made if missing; empty: no log.
     pub log_path: PathBuf,
     /// Where the exit is recorded ([`read_exit_record`](crate::read_exit_record)); its directory is made if missing.
     pub exit_path: PathBuf,
@@ -57,14 +68,31 @@ pub struct ContainerSpec {
     pub oom_score_adj: i32,
 }
 
+/// Device nodes for a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Device {
+    /// A device node of the host, or a directory: then every device node below it.
+    pub host_path: PathBuf,
+    /// Absolute, where it is in the container.
+    pub container_path: String,
+    /// Of `r`, `w` and `m`: open for reading, for writing, make the node.
+    pub permissions: String,
+    /// Instead of the host's.
+    pub owner: Option<(u32, u32)>,
+    /// Permission bits instead of the host's.
+    pub mode: Option<u32>,
+}
+
 /// Which system calls are refused.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub enum Seccomp {
     /// Those that the usual container profiles refuse ([`crate::seccomp`]).
     #[default]
     Default,
     /// None.
     Unconfined,
+    /// Those that this profile refuses.
+    Profile(Arc<seccomp::Profile>),
 }
 
 /// Why a container did not start. It has run then, for nobody: attempt it anew with the next number.

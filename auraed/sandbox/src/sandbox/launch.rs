@@ -5,15 +5,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use auraed_pod_init::protocol::{Call, Pids, Setup};
+use auraed_pod_init::protocol::{Call, LogLimits, Pids, Setup, UserSetup, VERSION};
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, open, openat, unlinkat};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use super::connection::{Connection, wait_for_end};
-use super::{Error, Events, Inner, NetworkNamespace, Sandbox, SandboxSpec, sysctl};
+use super::{Error, Events, Inner, NetworkNamespace, Sandbox, SandboxSpec, UserNamespace, sysctl};
 use crate::sys::{self, Launch, Namespaces};
 use crate::{Host, cgroup};
 
@@ -57,6 +57,7 @@ pub(super) async fn create(host: &Host, spec: SandboxSpec) -> Result<(Sandbox, E
         return Err(Error::Exists);
     }
     let setup = setup(host, &spec);
+    let users = spec.user_namespace.clone();
     let (host, id) = (host.clone(), spec.id.clone());
     let started = {
         let host = host.clone();
@@ -65,7 +66,7 @@ pub(super) async fn create(host: &Host, spec: SandboxSpec) -> Result<(Sandbox, E
             .map_err(|_| Error::Gone)?
     };
     let created = match started {
-        Ok(started) => finish(&host, &id, started, setup).await,
+        Ok(started) => finish(&host, &id, started, setup, users).await,
         Err(error) => Err(error),
     };
     if created.is_err() {
@@ -92,7 +93,19 @@ fn setup(host: &Host, spec: &SandboxSpec) -> Setup {
             (false, true) => Pids::Pod,
             (false, false) => Pids::Container,
         },
-        log: host.log_limits(),
+        users: spec.user_namespace.as_ref().map(|users| UserSetup {
+            mappings: users.mappings().clone(),
+            ipc: !spec.host_ipc,
+            uts: !spec.hostname.is_empty(),
+        }),
+        log: if spec.rotate_logs {
+            host.log_limits()
+        } else {
+            LogLimits {
+                max_bytes: u64::MAX,
+                ..host.log_limits()
+            }
+        },
     }
 }
 
@@ -103,7 +116,7 @@ fn start(host: &Host, spec: &SandboxSpec) -> Result<Started, Error> {
     let directory = make_directory(&path, !spec.tmpfs.is_empty()).map_err(step("make the directory", id))?;
     let group = host
         .cgroups()
-        .create_pod(spec.qos, id, &spec.cgroup)
+        .create_pod(spec.placement.clone(), id, &spec.cgroup)
         .map_err(cgroup_error("make the cgroup", id))?;
     let leaf = group
         .create_child(LEAF, &cgroup::Limits::default())
@@ -158,8 +171,9 @@ fn fork(
         arguments: &arguments,
         namespaces: Namespaces {
             pid: !spec.host_pid,
-            ipc: !spec.host_ipc,
-            uts: !spec.hostname.is_empty(),
+            // In a user namespace the pod init makes them.
+            ipc: !spec.host_ipc && spec.user_namespace.is_none(),
+            uts: !spec.hostname.is_empty() && spec.user_namespace.is_none(),
         },
         network: match &spec.network {
             NetworkNamespace::Host => None,
@@ -201,7 +215,13 @@ fn address(directory: &OwnedFd) -> io::Result<SocketAddrUnix> {
     ))?)
 }
 
-async fn finish(host: &Host, id: &str, started: Started, setup: Setup) -> Result<(Sandbox, Events), Error> {
+async fn finish(
+    host: &Host,
+    id: &str,
+    started: Started,
+    setup: Setup,
+    users: Option<UserNamespace>,
+) -> Result<(Sandbox, Events), Error> {
     let Started {
         group,
         directory,
@@ -211,6 +231,10 @@ async fn finish(host: &Host, id: &str, started: Started, setup: Setup) -> Result
     } = started;
     let (connection, receiver, task) =
         Connection::start(socket, Arc::clone(&handle)).map_err(step("talk to the init", id))?;
+    let passed = users.iter().map(|users| users.as_fd().try_clone_to_owned());
+    let passed = passed
+        .collect::<io::Result<_>>()
+        .map_err(step("pass the user namespace", id));
     let inner = Inner {
         id: id.to_owned(),
         host: host.clone(),
@@ -220,16 +244,17 @@ async fn finish(host: &Host, id: &str, started: Started, setup: Setup) -> Result
         handle: Arc::clone(&handle),
         connection,
         task,
+        version: OnceLock::from(VERSION),
+        mapped: Mutex::new(users),
     };
     let sandbox = Sandbox {
         inner: Arc::new(inner),
     };
-    match sandbox
-        .inner
-        .connection
-        .call(Call::Setup(setup), Vec::new())
-        .await
-    {
+    let done = match passed {
+        Ok(passed) => sandbox.inner.connection.call(Call::Setup(setup), passed).await,
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(_) => {
             let events = Events {
                 receiver,

@@ -85,7 +85,13 @@ impl Sandbox {
         };
         let filter = match spec.seccomp {
             Seccomp::Default if !spec.privileged => seccomp::default_filter(capabilities).to_string(),
-            Seccomp::Default | Seccomp::Unconfined => String::new(),
+            Seccomp::Profile(profile) if !spec.privileged => {
+                let filter = profile.filter(capabilities);
+                filter
+                    .map_err(|error| Error::Refused(error.to_string()))?
+                    .to_string()
+            }
+            Seccomp::Default | Seccomp::Unconfined | Seccomp::Profile(_) => String::new(),
         };
         let process = Process {
             args: spec.args,
@@ -97,6 +103,9 @@ impl Sandbox {
             seccomp: filter,
             terminal: spec.tty.then(TerminalSize::default),
             oom_score_adj: spec.oom_score_adj,
+            ambient: spec.ambient.bits() & capabilities.bits(),
+            seccomp_flags: 0,
+            apparmor: spec.apparmor,
         };
         let container = Container {
             name: spec.name,
@@ -108,7 +117,10 @@ impl Sandbox {
             masked_paths: spec.masked_paths,
             read_only_paths: spec.read_only_paths,
             privileged: spec.privileged,
+            devices: Vec::new(),
+            pid: spec.pid,
             stdin: spec.stdin,
+            stdin_once: spec.stdin_once,
             log_path: spec.log_path,
             exit_path: spec.exit_path,
             cgroups,

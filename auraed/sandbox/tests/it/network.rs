@@ -172,8 +172,8 @@ fn words(text: &str) -> String {
 }
 
 async fn two_pods(network: &Network) -> (Attachment, Attachment) {
-    let a = network.attach("a", POD_A, &[]).await.unwrap();
-    let b = network.attach("b", POD_B, &[]).await.unwrap();
+    let a = network.attach("a", POD_A, &[], None).await.unwrap();
+    let b = network.attach("b", POD_B, &[], None).await.unwrap();
     (a, b)
 }
 
@@ -214,7 +214,7 @@ fn a_pods_interface_is_as_said() {
         })
         .await
         .unwrap();
-        let a = network.attach("a", POD_A, &[]).await.unwrap();
+        let a = network.attach("a", POD_A, &[], None).await.unwrap();
         let inside = within(&a.netns, || run("ip", &["address", "show", "eth0"]));
         for part in [
             "mtu 1400",
@@ -268,8 +268,8 @@ fn host_ports_are_reached_from_everywhere() {
             tcp(Some(NODE), 8081, 80),
             tcp(Some(Ipv4Addr::LOCALHOST), 8082, 80),
         ];
-        let a = network.attach("a", POD_A, &ports).await.unwrap();
-        let b = network.attach("b", POD_B, &[]).await.unwrap();
+        let a = network.attach("a", POD_A, &ports, None).await.unwrap();
+        let b = network.attach("b", POD_B, &[], None).await.unwrap();
         within(&a.netns, || serve(80));
         assert_eq!(
             within(&outside, || ask(NODE, 8080)).as_deref(),
@@ -331,7 +331,7 @@ fn host_ports_of_udp() {
             host_port: 53,
             container_port: 5353,
         };
-        let a = network.attach("a", POD_A, &[udp]).await.unwrap();
+        let a = network.attach("a", POD_A, &[udp], None).await.unwrap();
         let server = within(&a.netns, || {
             UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353)).unwrap()
         });
@@ -353,15 +353,15 @@ fn a_host_port_has_one_pod() {
             return;
         };
         let port = [tcp(None, 8080, 80)];
-        let a = network.attach("a", POD_A, &port).await.unwrap();
-        let taken = network.attach("b", POD_B, &port).await.unwrap_err();
+        let a = network.attach("a", POD_A, &port, None).await.unwrap();
+        let taken = network.attach("b", POD_B, &port, None).await.unwrap_err();
         assert!(matches!(taken, NetworkError::PortTaken { .. }), "{taken:?}");
         // What the refused pod is told to give back is not its own.
         network.detach("b", POD_B).await.unwrap();
         within(&a.netns, || serve(80));
         assert!(ask(GATEWAY, 8080).is_some());
         network.detach("a", POD_A).await.unwrap();
-        network.attach("b", POD_B, &port).await.unwrap();
+        network.attach("b", POD_B, &port, None).await.unwrap();
     });
 }
 
@@ -372,7 +372,7 @@ fn the_table_reads_back() {
             return;
         };
         let ports = [tcp(None, 8080, 80), tcp(Some(NODE), 8081, 81)];
-        network.attach("pod-a", POD_A, &ports).await.unwrap();
+        network.attach("pod-a", POD_A, &ports, None).await.unwrap();
         let expected = r#"
             table ip aurae {
                 map ports {
@@ -421,7 +421,7 @@ fn start_adopts_what_is_there() {
         } else {
             Vec::new()
         };
-        let a = network.attach("a", POD_A, &ports).await.unwrap();
+        let a = network.attach("a", POD_A, &ports, None).await.unwrap();
         let rules = || {
             if nat {
                 run("nft", &["list", "ruleset"])
@@ -457,8 +457,8 @@ fn reconcile_removes_what_is_stale_and_restores_what_is_lost() {
                 Vec::new()
             }
         };
-        let a = network.attach("a", POD_A, &ports(8080)).await.unwrap();
-        let b = network.attach("b", POD_B, &ports(8081)).await.unwrap();
+        let a = network.attach("a", POD_A, &ports(8080), None).await.unwrap();
+        let b = network.attach("b", POD_B, &ports(8081), None).await.unwrap();
         if nat {
             run("nft", &["flush", "map", "ip", "aurae", "ports"]);
             run(
@@ -525,7 +525,7 @@ fn an_interface_goes_with_its_namespace_and_its_id_can_be_used_again() {
         let (network, _) = start().await;
         for _ in 0..5 {
             // At once: the earlier namespace is still on its way out.
-            drop(network.attach("a", POD_A, &[]).await.unwrap());
+            drop(network.attach("a", POD_A, &[], None).await.unwrap());
         }
         let start = Instant::now();
         while interfaces().iter().any(|name| name.starts_with('v')) {
@@ -556,7 +556,7 @@ fn host_ports_without_nat_are_refused() {
             return;
         }
         let error = network
-            .attach("a", POD_A, &[tcp(None, 8080, 80)])
+            .attach("a", POD_A, &[tcp(None, 8080, 80)], None)
             .await
             .unwrap_err();
         assert!(matches!(error, NetworkError::NoNat), "{error:?}");
@@ -574,8 +574,11 @@ fn two_networks_beside_each_other() {
             mtu: None,
         };
         let (other, _) = Network::start(other).await.unwrap();
-        let a = network.attach("a", POD_A, &[]).await.unwrap();
-        let b = other.attach("b", Ipv4Addr::new(10, 99, 0, 2), &[]).await.unwrap();
+        let a = network.attach("a", POD_A, &[], None).await.unwrap();
+        let b = other
+            .attach("b", Ipv4Addr::new(10, 99, 0, 2), &[], None)
+            .await
+            .unwrap();
         other.reconcile(&[]).await.unwrap();
         assert!(interfaces().contains(&a.interface) && !interfaces().contains(&b.interface));
         other.remove().await.unwrap();
@@ -600,7 +603,7 @@ fn a_hundred_attaches_are_quick() {
             let start = Instant::now();
             kept.push(
                 network
-                    .attach(&format!("pod-{number}"), address, ports)
+                    .attach(&format!("pod-{number}"), address, ports, None)
                     .await
                     .unwrap(),
             );

@@ -8,10 +8,11 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use auraed_sandbox::cgroup::{Limits, Qos};
+use auraed_sandbox::cgroup::{Limits, Placement, Qos};
 use auraed_sandbox::{
-    Capabilities, ContainerRun, ContainerSpec, Events, Host, HostConfig, NetworkNamespace, Rootfs, RunState,
-    Sandbox, SandboxEvent, SandboxSpec, Seccomp, User, default_masked_paths, default_read_only_paths,
+    Capabilities, ContainerRun, ContainerSpec, Events, Host, HostConfig, NetworkNamespace, PidMode, Rootfs,
+    RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, User, default_masked_paths,
+    default_read_only_paths,
 };
 use tempfile::TempDir;
 
@@ -87,8 +88,10 @@ impl Fixture {
             share_pid: false,
             sysctls: Vec::new(),
             cgroup: Limits::default(),
-            qos: Qos::BestEffort,
+            placement: Placement::Qos(Qos::BestEffort),
             tmpfs: Vec::new(),
+            user_namespace: None,
+            rotate_logs: true,
         }
     }
 
@@ -119,13 +122,18 @@ impl Fixture {
             cwd: String::new(),
             user: User::default(),
             capabilities: Capabilities::default(),
+            ambient: Capabilities::NONE,
             no_new_privileges: false,
             seccomp: Seccomp::Default,
+            apparmor: None,
             privileged: false,
+            devices: Vec::new(),
             masked_paths: default_masked_paths(),
             read_only_paths: default_read_only_paths(),
             tty: false,
             stdin: false,
+            stdin_once: false,
+            pid: PidMode::Sandbox,
             log_path: self.path("logs").join(name).join("0.log"),
             exit_path: own.join("exit.json"),
             cgroup: Limits::default(),

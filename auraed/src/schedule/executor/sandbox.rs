@@ -15,7 +15,8 @@ use super::node::{Cell, Task};
 use crate::mount::empty_directory;
 use crate::network::Request;
 use crate::schedule::machine::{Input, SandboxFacts};
-use crate::schedule::{etc, files, spec};
+use crate::files;
+use crate::schedule::{etc, spec};
 use crate::server::chain;
 
 /// Between two tries to end a sandbox.
@@ -127,6 +128,8 @@ impl Task {
             cgroup: spec::pod_limits(pod),
             placement: Placement::Qos(qos(pod)),
             tmpfs: tmpfs(pod),
+            user_namespace: None,
+            rotate_logs: true,
         }
     }
 

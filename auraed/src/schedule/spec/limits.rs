@@ -28,6 +28,7 @@ pub(super) fn container_limits(container: &Container) -> Limits {
         } else {
             Devices::Standard
         },
+        ..Limits::default()
     }
 }
 

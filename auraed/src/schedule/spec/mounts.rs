@@ -75,5 +75,6 @@ fn volume(facts: &Facts<'_>, mount: &VolumeMount, environment: &Environment) -> 
             MountPropagation::Bidirectional => Propagation::Bidirectional,
         },
         kind: MountKind::Bind,
+        ..Mount::default()
     })
 }

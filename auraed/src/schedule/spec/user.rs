@@ -23,6 +23,7 @@ pub(super) fn user(pod: &Pod, container: &Container, image: &ImageConfig) -> Res
             .map_or_else(|| image.user.clone(), |user| user.to_string()),
         group: security.run_as_group,
         additional_groups: groups.collect(),
+        strict_groups: false,
     })
 }
 
