@@ -11,8 +11,10 @@ pub use error::{ConnectError, connect_error};
 
 use auraed_api::mount::v0::mount_service_client::MountServiceClient;
 use auraed_api::observe::v0::observe_service_client::ObserveServiceClient;
+use auraed_api::runtime::v0::container_service_client::ContainerServiceClient;
 use auraed_api::runtime::v0::image_service_client::ImageServiceClient;
 use auraed_api::runtime::v0::runtime_service_client::RuntimeServiceClient;
+use auraed_api::runtime::v0::sandbox_service_client::SandboxServiceClient;
 use auraed_api::schedule::v0::schedule_service_client::ScheduleServiceClient;
 use connector::Connector;
 use std::path::PathBuf;
@@ -90,6 +92,18 @@ impl Client {
     #[must_use]
     pub fn images(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// `aurae.runtime`: sandboxes.
+    #[must_use]
+    pub fn sandboxes(&self) -> SandboxServiceClient<Channel> {
+        SandboxServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// `aurae.runtime`: containers in sandboxes.
+    #[must_use]
+    pub fn containers(&self) -> ContainerServiceClient<Channel> {
+        ContainerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// `aurae.schedule`: pods.
