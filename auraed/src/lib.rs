@@ -17,9 +17,11 @@
 pub mod config;
 pub mod daemon;
 mod descriptor;
+mod files;
 pub mod mount;
 pub mod network;
 pub mod observe;
 pub mod runtime;
 pub mod schedule;
 pub mod server;
+mod stop_signal;

@@ -21,7 +21,6 @@ mod error;
 mod etc;
 mod events;
 mod executor;
-mod files;
 mod handler;
 mod lookup;
 mod machine;

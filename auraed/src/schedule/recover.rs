@@ -22,7 +22,7 @@ use prost::Message as _;
 
 use super::error::StartError;
 use super::executor::{Adopted, Node, found_runs, ports};
-use super::files;
+use crate::files;
 use super::machine::{Found, FoundSandbox, Machine};
 use super::moment::Clock;
 use super::places::Places;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use auraed_types::pod::TerminationMessagePolicy;
 
-use super::files;
+use crate::files;
 
 /// The most of the container's own file that is kept: its end.
 const FILE_BYTES: u64 = 4096;

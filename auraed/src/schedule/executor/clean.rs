@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::node::Task;
 use super::recorder::settled;
-use crate::schedule::files;
+use crate::files;
 use crate::schedule::machine::Input;
 use crate::schedule::places::Places;
 use crate::server::chain;

@@ -17,7 +17,7 @@ use super::{Adopted, Executor, Inputs, Kept, Recorded};
 use crate::mount;
 use crate::network::PodNetwork;
 use crate::schedule::engine::Directories;
-use crate::schedule::files;
+use crate::files;
 use crate::schedule::handler::{self, Target};
 use crate::schedule::machine::{Action, HookKind, Index, Input, ProbeKind, Probed};
 use crate::schedule::places::Places;

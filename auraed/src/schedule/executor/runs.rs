@@ -9,7 +9,7 @@ use auraed_types::{ContainerId, Pod};
 use jiff::Timestamp;
 
 use super::node::Task;
-use crate::schedule::files;
+use crate::files;
 use crate::schedule::machine::{Exit, FoundContainer, FoundRun, FoundState, Index};
 use crate::schedule::places::Places;
 use crate::schedule::record::{Marks, RunRecord};

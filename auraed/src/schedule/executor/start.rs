@@ -11,7 +11,7 @@ use auraed_types::{ContainerId, Pod};
 use jiff::Timestamp;
 
 use super::node::Task;
-use crate::schedule::files;
+use crate::files;
 use crate::schedule::machine::{Input, Start, StartFailure};
 use crate::schedule::places::{Attempt, Places};
 use crate::schedule::record::RunRecord;

@@ -7,7 +7,7 @@ use auraed_types::{Pod, VolumeName};
 
 use super::node::Task;
 use crate::mount::{empty_directory, files as content, host_path};
-use crate::schedule::files;
+use crate::files;
 use crate::schedule::machine::Input;
 use crate::schedule::places::Places;
 use crate::server::chain;

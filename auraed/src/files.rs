@@ -1,4 +1,4 @@
-//! Small file operations of the engine. All block for as long as the disk takes: never call them on an async thread
+//! Small file operations of the engines. All block for as long as the disk takes: never call them on an async thread
 //! for paths that are not in memory.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
