@@ -20,6 +20,8 @@ pub struct Credentials {
     pub password: String,
     /// An OAuth2 refresh token; wins over name and password where it is not empty.
     pub identity_token: String,
+    /// Given to the registry as it is, as a bearer token; wins over all others where it is not empty.
+    pub registry_token: String,
 }
 
 /// What one credential proves itself with.
@@ -44,7 +46,9 @@ pub(crate) struct Entry {
 
 impl From<&Credentials> for Option<Entry> {
     fn from(credentials: &Credentials) -> Option<Entry> {
-        let secret = if !credentials.identity_token.is_empty() {
+        let secret = if !credentials.registry_token.is_empty() {
+            Secret::RegistryToken(credentials.registry_token.clone())
+        } else if !credentials.identity_token.is_empty() {
             Secret::IdentityToken(credentials.identity_token.clone())
         } else if !credentials.username.is_empty() {
             let (username, password) = (credentials.username.clone(), credentials.password.clone());
@@ -245,6 +249,7 @@ mod tests {
         let credentials = Credentials {
             password: "hunter2".into(),
             identity_token: "hunter2".into(),
+            registry_token: "hunter2".into(),
             ..Credentials::default()
         };
         let entry: Option<Entry> = (&credentials).into();

@@ -352,6 +352,7 @@ async fn an_image_in_use_stays() {
     node.until_running("user").await;
     let request = RemoveImageRequest {
         reference: crate::archive::BUSYBOX.into(),
+        unless_used: true,
     };
     let status = node
         .client

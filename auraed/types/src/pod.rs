@@ -202,6 +202,8 @@ pub struct RegistryCredentials {
     pub password: Secret,
     /// Instead of both, an OAuth2 refresh token.
     pub identity_token: Secret,
+    /// Instead of all of them, a token for the registry itself.
+    pub registry_token: Secret,
 }
 
 impl Pod {

@@ -31,6 +31,8 @@ struct Entry {
     auth: String,
     #[serde(default)]
     identitytoken: String,
+    #[serde(default)]
+    registrytoken: String,
 }
 
 /// Docker writes padding, other programs leave it out.
@@ -91,6 +93,7 @@ fn credentials(registry: String, entry: Entry) -> Result<RegistryCredentials, &'
         mut password,
         auth,
         identitytoken,
+        registrytoken,
     } = entry;
     if !auth.is_empty() {
         let decoded = BASE64
@@ -107,6 +110,7 @@ fn credentials(registry: String, entry: Entry) -> Result<RegistryCredentials, &'
         username,
         password,
         identity_token: identitytoken,
+        registry_token: registrytoken,
     })
 }
 

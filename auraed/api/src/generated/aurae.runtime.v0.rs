@@ -2035,8 +2035,12 @@ pub struct RegistryCredentials {
     pub username: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub password: ::prost::alloc::string::String,
+    /// An OAuth2 refresh token; wins over name and password.
     #[prost(string, tag = "4")]
     pub identity_token: ::prost::alloc::string::String,
+    /// Given to the registry as it is, as a bearer token; wins over all others.
+    #[prost(string, tag = "5")]
+    pub registry_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PullImageRequest {
@@ -2109,6 +2113,9 @@ pub struct RemoveImageRequest {
     /// A reference or an id; an id takes all its names away.
     #[prost(string, tag = "1")]
     pub reference: ::prost::alloc::string::String,
+    /// FAILED_PRECONDITION, and nothing changes, where a container uses content that would go.
+    #[prost(bool, tag = "2")]
+    pub unless_used: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveImageResponse {}
@@ -2116,8 +2123,10 @@ pub struct RemoveImageResponse {}
 pub struct GetImageUsageRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetImageUsageResponse {
+    /// Layers as they lie unpacked, each once, and what is kept of interrupted pulls.
     #[prost(message, optional, tag = "1")]
     pub images: ::core::option::Option<FilesystemUsage>,
+    /// Writable layers; may be a few seconds old.
     #[prost(message, optional, tag = "2")]
     pub containers: ::core::option::Option<FilesystemUsage>,
 }
@@ -2351,7 +2360,8 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("aurae.runtime.v0.ImageService", "GetImage"));
             self.inner.unary(req, path, codec).await
         }
-        /// Takes the name away, and the content with its last name. FAILED_PRECONDITION while a container uses it.
+        /// Takes the name away, and the content with its last name; but what containers use stays until the last of them is
+        /// gone, though nothing finds it any more.
         pub async fn remove_image(
             &mut self,
             request: impl tonic::IntoRequest<super::RemoveImageRequest>,
@@ -2452,7 +2462,8 @@ pub mod image_service_server {
             tonic::Response<super::GetImageResponse>,
             tonic::Status,
         >;
-        /// Takes the name away, and the content with its last name. FAILED_PRECONDITION while a container uses it.
+        /// Takes the name away, and the content with its last name; but what containers use stays until the last of them is
+        /// gone, though nothing finds it any more.
         async fn remove_image(
             &self,
             request: tonic::Request<super::RemoveImageRequest>,

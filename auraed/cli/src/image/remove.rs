@@ -13,6 +13,7 @@ pub(crate) async fn remove(session: &Session, options: ImageRmOptions) -> Result
         images
             .remove_image(RemoveImageRequest {
                 reference: reference.clone(),
+                unless_used: true,
             })
             .await?;
         printer::line(&reference)?;

@@ -158,7 +158,7 @@ pub(crate) fn credentials(registry: &str, username: &str, password: &str) -> Cre
         registry,
         username,
         password,
-        identity_token: String::new(),
+        ..Credentials::default()
     }
 }
 

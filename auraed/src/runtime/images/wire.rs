@@ -42,5 +42,6 @@ pub(super) fn credentials(credentials: api::RegistryCredentials) -> Credentials 
         username: credentials.username,
         password: credentials.password,
         identity_token: credentials.identity_token,
+        registry_token: credentials.registry_token,
     }
 }

@@ -87,6 +87,7 @@ fn pod(message: api::Pod, checker: &mut Checker) -> Option<Pod> {
                 username: credentials.username,
                 password: Secret::new(credentials.password),
                 identity_token: Secret::new(credentials.identity_token),
+                registry_token: Secret::new(credentials.registry_token),
             })
             .collect(),
         source: message.source,

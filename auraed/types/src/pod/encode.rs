@@ -61,6 +61,7 @@ impl From<&Pod> for api::Pod {
                     username: credentials.username.clone(),
                     password: credentials.password.expose().to_owned(),
                     identity_token: credentials.identity_token.expose().to_owned(),
+                    registry_token: credentials.registry_token.expose().to_owned(),
                 })
                 .collect(),
             source: pod.source.clone(),

@@ -26,5 +26,6 @@ pub(super) fn redact(pod: &mut Pod) {
         credentials.username.clear();
         credentials.password.clear();
         credentials.identity_token.clear();
+        credentials.registry_token.clear();
     }
 }

@@ -303,6 +303,7 @@ fn what_is_written_to_a_disk_holds_no_secret() {
             username: "someone".into(),
             password: SECRET.into(),
             identity_token: SECRET.into(),
+            registry_token: SECRET.into(),
         }];
     })
     .unwrap();
