@@ -9,7 +9,7 @@ mod go;
 pub(crate) mod peer;
 mod second_kernel;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use crate::shell::{cache, find, is_root};
 
@@ -18,8 +18,7 @@ use crate::shell::{cache, find, is_root};
 /// # Errors
 /// No root, no cargo or go, or a step fails.
 pub(crate) fn everything() -> anyhow::Result<()> {
-    root()?;
-    fs_err::create_dir_all(cache())?;
+    let _alone = alone()?;
     debian::tools()?;
     debian::trees()?;
     compiled::programs()?;
@@ -34,6 +33,7 @@ pub(crate) fn everything() -> anyhow::Result<()> {
 pub(crate) fn run(peer: bool) -> anyhow::Result<()> {
     everything()?;
     if peer {
+        let _alone = alone()?;
         peer::tree()?;
     }
     Ok(())
@@ -44,9 +44,17 @@ pub(crate) fn run(peer: bool) -> anyhow::Result<()> {
 /// # Errors
 /// As [`everything`].
 pub(crate) fn busybox() -> anyhow::Result<std::path::PathBuf> {
+    let _alone = alone()?;
+    debian::busybox()
+}
+
+/// Waits until no other set-up is at work in the cache; the lock's end is the end of the file, or of this process.
+fn alone() -> anyhow::Result<std::fs::File> {
     root()?;
     fs_err::create_dir_all(cache())?;
-    debian::busybox()
+    let file = fs_err::File::create(cache().join("setup.lock"))?.into_file();
+    file.lock().context("waiting for another set-up")?;
+    Ok(file)
 }
 
 fn root() -> anyhow::Result<()> {
