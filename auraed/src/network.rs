@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use auraed_sandbox::UserNamespace;
 use auraed_sandbox::network::{Ipv4Subnet, NetworkConfig, NetworkError, PortMapping, Warning};
 use auraed_state::State;
 use tokio::sync::RwLock;
@@ -64,6 +65,8 @@ pub struct Request {
     pub egress_bits: u64,
     /// What its containers have as /etc/resolv.conf, where the caller says so.
     pub dns: Dns,
+    /// Whose the network namespace is; none means the node's.
+    pub user_namespace: Option<UserNamespace>,
 }
 
 /// Names and how they are looked up.

@@ -45,10 +45,9 @@ impl Embedded {
         request: &Request,
         address: Ipv4Addr,
     ) -> Result<Attached, NetworkFailure> {
-        let attachment = self
-            .network
-            .attach(&request.id, address, &request.ports, None)
-            .await?;
+        let user = request.user_namespace.as_ref();
+        let attached = self.network.attach(&request.id, address, &request.ports, user);
+        let attachment = attached.await?;
         Ok(Attached {
             namespace: attachment.netns,
             addresses: vec![IpAddr::V4(address)],
