@@ -23,7 +23,7 @@ pub(super) fn programs() -> anyhow::Result<()> {
     let bin = cache().join("bin");
     fs_err::create_dir_all(&bin)?;
     stamped(&bin, "busybox", &format!("{ARCHIVE} {CHANGES:?}"), busybox)?;
-    let source = root().join("e2e/src/bench/pause.c");
+    let source = root().join("e2e/src/containerd/pause.c");
     stamped(&bin, "pause", &fs_err::read_to_string(&source)?, |target| {
         output(
             Command::new("cc")
