@@ -1,6 +1,6 @@
 //! Makes a machine ready for the suite, and does nothing where it is: tools from Debian's packages, the control plane,
-//! critest and what the images run, built from Go modules and from C. Everything but a few small tools lands in the cache, so that no service is installed
-//! on the machine; each step says what it does and how long it took.
+//! critest and what the images run, built from Go modules and from C. Everything but a few small tools lands in the cache,
+//! so that no service is installed on the machine; each step says what it does and how long it took.
 
 mod apt;
 mod compiled;
