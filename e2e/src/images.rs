@@ -6,6 +6,8 @@
 
 mod layer;
 mod manifest;
+mod parts;
+mod public;
 mod recipes;
 
 use std::collections::BTreeMap;
@@ -45,9 +47,25 @@ impl Store {
     /// # Errors
     /// What they are made of is missing (`cargo xtask setup` brings it), or there is no space.
     pub fn open() -> anyhow::Result<Self> {
+        Self::cached("images.json", &recipes::inputs()?, recipes::make)
+    }
+
+    /// Stand-ins for the public images that critest and Kubernetes' own suites pull, by the names they have there. Made as
+    /// those of [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn public() -> anyhow::Result<Self> {
+        Self::cached("public.json", &public::inputs()?, public::make)
+    }
+
+    fn cached(
+        index: &str,
+        inputs: &str,
+        make: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let directory = home::cache().join("e2e/images");
-        let index = directory.join("images.json");
-        let inputs = recipes::inputs()?;
+        let index = directory.join(index);
         // Another process may be making them; the lock's end is the end of the process.
         fs_err::create_dir_all(directory.join("blobs"))?;
         let lock = fs_err::File::create(directory.join("lock"))?;
@@ -63,7 +81,7 @@ impl Store {
             directory,
             images: BTreeMap::new(),
         };
-        recipes::make(&mut store)?;
+        make(&mut store)?;
         fs_err::write(&index, serde_json::to_string_pretty(&(inputs, &store.images))?)?;
         Ok(store)
     }
@@ -116,6 +134,16 @@ impl Store {
     /// No space.
     pub fn add(&mut self, name: &str, spec: &Spec, layers: &[Layer], form: Form) -> anyhow::Result<()> {
         let image = manifest::write(self, name, spec, layers, form)?;
+        self.images.insert(name.to_owned(), image);
+        Ok(())
+    }
+
+    /// Remembers an image under one more name.
+    ///
+    /// # Errors
+    /// There is no such image.
+    pub fn alias(&mut self, name: &str, of: &str) -> anyhow::Result<()> {
+        let image = self.image(of)?.clone();
         self.images.insert(name.to_owned(), image);
         Ok(())
     }

@@ -27,7 +27,7 @@ use crate::cluster::Cluster;
 use crate::network::{NetworkNamespace, address};
 use crate::process::{Launch, MARK, Program, output};
 use crate::scratch::Scratch;
-use crate::{home, sweep, wait};
+use crate::{home, registry, sweep, wait};
 
 /// nobody and nogroup: who the bridge runs as.
 const NOBODY: (u32, u32) = (65534, 65534);
@@ -164,6 +164,12 @@ impl Node {
 
     fn configuration(&self) -> String {
         let index = self.index;
+        let mirrored = registry::MIRRORED.map(|host| {
+            format!(
+                "[[images.registries]]\nhost = \"{host}\"\nmirrors = [\"http://{}\"]\n",
+                registry::ADDRESS
+            )
+        });
         format!(
             "state_dir = \"{dir}/state\"
 run_dir = \"{dir}/run\"
@@ -177,7 +183,9 @@ table = \"aurae{index}\"
 
 [log]
 level = \"{level}\"
-",
+
+{mirrored}",
+            mirrored = mirrored.concat(),
             dir = self.directory.display(),
             cgroup = self.cgroup_root,
             subnet = self.subnet(),

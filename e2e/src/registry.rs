@@ -16,6 +16,9 @@ use crate::{home, wait};
 /// Where it listens; on loopback, so plain HTTP.
 pub const ADDRESS: &str = "127.0.0.1:5000";
 
+/// Whose images it serves when asked for them: the registries of [`Store::public`].
+pub const MIRRORED: [&str; 4] = ["registry.k8s.io", "gcr.io", "k8s.gcr.io", "docker.io"];
+
 /// A running registry.
 #[derive(Debug)]
 pub struct Registry {
@@ -24,21 +27,35 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts it, with every image of `store` as `NAME:1`.
+    /// Starts it, with every image of `store`: as `NAME:1`, or under the path and tag of a whole reference.
     ///
     /// # Errors
     /// docker-registry is not in the cache, or does not listen in time.
     pub fn start(scratch: &Scratch, network: &Arc<NetworkNamespace>, store: &Store) -> anyhow::Result<Self> {
+        Self::start_as("registry", scratch, network, store)
+    }
+
+    /// As [`Registry::start`], for a further one of the run, in a network namespace of its own.
+    ///
+    /// # Errors
+    /// As [`Registry::start`].
+    pub fn start_as(
+        name: &str,
+        scratch: &Scratch,
+        network: &Arc<NetworkNamespace>,
+        store: &Store,
+    ) -> anyhow::Result<Self> {
         let program = home::cache().join("debian/docker-registry/usr/bin/docker-registry");
-        let storage = scratch.path().join("registry");
-        let config = scratch.path().join("registry.yml");
+        let storage = scratch.path().join(name);
+        let config = scratch.path().join(format!("{name}.yml"));
         fs_err::create_dir_all(&storage)?;
         fs_err::write(&config, configuration(&storage))?;
-        for (name, image) in store.images() {
-            put(&storage, store, image, name, "1")?;
+        for (image_name, image) in store.images() {
+            let (path, tag) = path_and_tag(image_name);
+            put(&storage, store, image, path, tag)?;
         }
-        let launch = Launch::new("registry", program).arg("serve").arg(&config);
-        let program = network.spawner().launch(&launch, &scratch.log("registry"))?;
+        let launch = Launch::new(name, program).arg("serve").arg(&config);
+        let program = network.spawner().launch(&launch, &scratch.log(name))?;
         wait::blocking(Duration::from_secs(20), "the registry", || {
             program.check()?;
             Ok(network
@@ -78,6 +95,14 @@ impl Registry {
         fs_err::remove_file(&path)?;
         fs_err::write(path, content)?;
         Ok(())
+    }
+}
+
+/// Where a mirror has an image of this name: `HOST/PATH:TAG` without the host, or the name itself.
+fn path_and_tag(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        Some((reference, tag)) => (reference.split_once('/').map_or(reference, |(_, path)| path), tag),
+        None => (name, "1"),
     }
 }
 
@@ -138,4 +163,19 @@ fn link(directory: &Path, blob: &Blob) -> anyhow::Result<()> {
     fs_err::create_dir_all(directory)?;
     fs_err::write(directory.join("link"), &blob.digest)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_has_an_image_under_its_path() {
+        assert_eq!(
+            path_and_tag("registry.k8s.io/e2e-test-images/busybox:1.29-2"),
+            ("e2e-test-images/busybox", "1.29-2")
+        );
+        assert_eq!(path_and_tag("registry.k8s.io/pause:3.9"), ("pause", "3.9"));
+        assert_eq!(path_and_tag("nginx-1"), ("nginx-1", "1"));
+    }
 }

@@ -18,6 +18,11 @@ pub struct Spec {
     pub environment: Vec<String>,
 }
 
+/// A command line of words without blanks in them.
+pub(super) fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|word| (*word).to_owned()).collect()
+}
+
 /// How an image is described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
