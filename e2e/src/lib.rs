@@ -15,6 +15,7 @@
 pub mod bench;
 pub mod cluster;
 pub mod containerd;
+pub mod critest;
 pub mod demo;
 pub mod home;
 pub mod images;

@@ -20,6 +20,8 @@ enum Command {
     Bench(e2e::bench::Options),
     /// Measures runtimes through the CRI.
     BenchCri(e2e::bench::cri::Options),
+    /// Runs critest over auraed with cri-shim, or over containerd.
+    Critest(e2e::critest::Options),
     /// Waits for the end of its standard input, then removes everything of a run.
     #[command(hide = true)]
     Guard {
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Command::Cluster => runtime()?.block_on(e2e::demo::run()),
         Command::Bench(options) => runtime()?.block_on(e2e::bench::run(&options)),
         Command::BenchCri(options) => runtime()?.block_on(e2e::bench::cri::run(&options)),
+        Command::Critest(options) => e2e::critest::run(&options),
         Command::Guard { directory } => {
             // The write end is closed by the end of the process that holds it, which is all that is waited for.
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
