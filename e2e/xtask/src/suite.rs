@@ -24,9 +24,21 @@ pub(crate) struct BenchOptions {
     /// The programs as `test` builds them, without optimization.
     #[arg(long)]
     debug: bool,
+    /// One of the two.
+    #[arg(long, value_enum)]
+    only: Option<Benchmark>,
     /// Passed on to the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Benchmark {
+    /// Pods under a control plane, beside kubelet with containerd.
+    Node,
+    /// Sandboxes, containers and images through the CRI, beside containerd with runc and with crun.
+    Cri,
 }
 
 /// Every test, with one selection of packages and features, so that nothing is compiled twice.
@@ -50,7 +62,7 @@ pub(crate) fn cluster() -> anyhow::Result<ExitCode> {
     exit(Command::new(product("e2e")).arg("cluster"))
 }
 
-/// Figures.
+/// Figures: of the node under a control plane, then of the runtime alone through the CRI.
 pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
     setup::everything()?;
     let peer = (!options.alone).then(setup::peer::tree);
@@ -60,18 +72,30 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<ExitCode> {
     } else {
         run(cargo().args(["build", "--release", "--workspace", "--bins", "--locked"]))?;
     }
-    let mut command = Command::new(target().join(profile).join("e2e"));
-    command.arg("bench").args(&options.arguments);
-    match peer {
-        Some(Ok(tree)) => {
+    let peer = match peer {
+        Some(Err(error)) => {
+            say(format_args!("bench: without a peer beside it: {error:#}"));
+            None
+        }
+        Some(Ok(tree)) => Some(tree),
+        None => None,
+    };
+    let benchmarks: &[&str] = match options.only {
+        Some(Benchmark::Node) => &["bench"],
+        Some(Benchmark::Cri) => &["bench-cri"],
+        None => &["bench", "bench-cri"],
+    };
+    for name in benchmarks {
+        let mut command = Command::new(target().join(profile).join("e2e"));
+        command.arg(name).args(&options.arguments);
+        if let Some(tree) = &peer {
             command.arg("--peer").arg(tree);
         }
-        Some(Err(error)) => say(format_args!(
-            "bench: without kubelet and containerd beside it: {error:#}"
-        )),
-        None => {}
+        if !status(&mut command)?.success() {
+            return Ok(ExitCode::FAILURE);
+        }
     }
-    exit(&mut command)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What will be run, for now.
