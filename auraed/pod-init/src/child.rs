@@ -7,13 +7,17 @@
 //!  exec:   cgroups ─► container's namespaces ─► fork into its PIDs ─► user, filter ─► execve
 //! ```
 //!
+//! A pod's user namespace is entered late, just before the user: see `users`.
+//!
 //! A process appears in a PID namespace that others are in only when its root is the container's and its descriptors are
 //! its standard streams and the status socket: there is nothing of the host to reach through it. What goes wrong is told
 //! on the status socket (descriptor 3), which execve closes.
 
 pub(crate) mod device;
 mod enter;
+mod layers;
 pub(crate) mod mount;
+mod overlay;
 pub(crate) mod path;
 mod privileges;
 mod program;
@@ -22,6 +26,7 @@ mod start;
 pub(crate) mod stdio;
 mod tree;
 mod user;
+pub(crate) mod users;
 mod volume;
 
 use std::convert::Infallible;
@@ -34,6 +39,7 @@ pub(crate) use self::enter::{Entry, enter};
 use self::privileges::Privileges;
 use self::program::Program;
 pub(crate) use self::start::{Start, start};
+pub(crate) use self::users::Users;
 use crate::fault::{Blame, Fault, Result};
 use crate::protocol::{Process, ResolvedUser, User};
 use crate::sys::{self, Instruction};
@@ -89,9 +95,9 @@ fn end(result: Result<Infallible>) -> ! {
 }
 
 /// Goes on in a new process in the PID namespace that was set for children. Its parent is the pod init, which learns its
-/// id before it goes on; this process ends.
-fn continue_in_new_process() -> Result<()> {
-    sys::close_from(STATUS as u32 + 1).blame_node("close descriptors")?;
+/// id before it goes on; this process ends. Descriptors from `above` on are closed.
+fn continue_in_new_process(above: u32) -> Result<()> {
+    sys::close_from(above).blame_node("close descriptors")?;
     let (wait, go) = rustix::pipe::pipe().blame_node("fork")?;
     match sys::fork(sys::namespaces::SIBLING, None).blame_node("fork")? {
         Some(pid) => {
@@ -118,19 +124,35 @@ struct Last<'a> {
     user: &'a User,
     cwd: &'a str,
     terminal: bool,
+    /// The namespace to enter, kept open.
+    users: Option<Users<'a>>,
+    /// The mount namespace is outside of it, and a copy goes along.
+    take_along: bool,
     /// The container's: capabilities and no_new_privs.
     process: &'a Process,
     filter: &'a [Instruction],
 }
 
-/// Becomes the program. The root is the container's already; only 0 to 3 and `cwd` are open.
-fn become_program(root: BorrowedFd<'_>, last: &Last<'_>) -> Result<Infallible> {
-    let identity = user::resolve(root, last.user)?;
+/// Becomes the program. The root is the container's already; only 0 to 3, `root`, `cwd` and the user namespace are open.
+fn become_program(mut root: OwnedFd, last: &Last<'_>) -> Result<Infallible> {
+    let identity = user::resolve(root.as_fd(), last.user)?;
     let program = Program::new(last.arguments, last.environment, &identity, last.terminal)?;
+    let host_uid = match &last.users {
+        Some(users) => users.find(&identity)?,
+        None => identity.uid,
+    };
+    stdio::give_to(host_uid)?;
+    if last.users.is_some() {
+        Users::enter()?;
+        if last.take_along {
+            Users::take_along()?;
+            root = tree::root()?;
+        }
+    }
     // Through a descriptor that no magic link led to: a working directory cannot be outside of the container.
-    let cwd = path::open(root, last.cwd, OFlags::PATH | OFlags::DIRECTORY)
+    let cwd = path::open(root.as_fd(), last.cwd, OFlags::PATH | OFlags::DIRECTORY)
         .blame_container(format_args!("chdir to {:?}", last.cwd))?;
-    stdio::give_to(identity.uid)?;
+    drop(root);
     rustix::process::umask(Mode::from_raw_mode(0o022));
     report(&Progress::Executing(identity.shown()), Vec::new())?;
     sys::reset_signals();

@@ -19,8 +19,10 @@ mod execution;
 mod exit;
 mod output;
 mod pause;
+mod pids;
 mod poll;
 mod setup;
+mod users;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -64,6 +66,8 @@ struct Init {
     connections: BTreeMap<u64, Connection>,
     /// What the pod is; none until the daemon said so.
     setup: Option<Setup>,
+    /// The user namespace that containers enter.
+    users: Option<OwnedFd>,
     pause: Option<Pause>,
     /// In the order of their start.
     containers: Vec<Slot>,
@@ -106,6 +110,7 @@ impl Init {
             null,
             connections: BTreeMap::new(),
             setup: None,
+            users: None,
             pause: None,
             containers: Vec::new(),
             executions: Vec::new(),

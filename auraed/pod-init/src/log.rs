@@ -28,18 +28,24 @@ const MAX_LINE_BYTES: usize = 16 << 10;
 /// What is collected before it is written.
 const BATCH_BYTES: usize = 32 << 10;
 
-/// An open log.
+/// An open log, or one that keeps nothing.
 #[derive(Debug)]
 pub(crate) struct Log {
-    directory: OwnedFd,
-    name: OsString,
-    file: OwnedFd,
+    target: Option<Target>,
     /// Bytes in the current file.
     written: u64,
     /// Formatted, not yet written.
     batch: Vec<u8>,
     limits: LogLimits,
     rotations: u64,
+}
+
+/// Where a log is.
+#[derive(Debug)]
+struct Target {
+    directory: OwnedFd,
+    name: OsString,
+    file: OwnedFd,
 }
 
 /// The beginning of a line whose end has not come yet, of one stream.
@@ -49,8 +55,11 @@ pub(crate) struct Line {
 }
 
 impl Log {
-    /// Opens or makes the file; its directory must be there.
+    /// Opens or makes the file; its directory must be there. An empty path keeps nothing.
     pub(crate) fn open(path: &Path, limits: LogLimits) -> Result<Self, Errno> {
+        if path.as_os_str().is_empty() {
+            return Ok(Self::new(None, 0, limits));
+        }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::INVAL);
         };
@@ -60,19 +69,29 @@ impl Log {
             Mode::empty(),
         )?;
         let (file, written) = open_file(&directory, name)?;
-        Ok(Self {
+        let target = Target {
             directory,
             name: name.to_owned(),
             file,
+        };
+        Ok(Self::new(Some(target), written, limits))
+    }
+
+    fn new(target: Option<Target>, written: u64, limits: LogLimits) -> Self {
+        Self {
+            target,
             written,
             batch: Vec::new(),
             limits,
             rotations: 0,
-        })
+        }
     }
 
     /// Logs a piece of a stream.
     pub(crate) fn append(&mut self, stream: &str, line: &mut Line, mut piece: &[u8]) {
+        if self.target.is_none() {
+            return;
+        }
         let stamp = Stamp::of(SystemTime::now());
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             if line.pending.is_empty() && end <= MAX_LINE_BYTES {
@@ -136,9 +155,11 @@ impl Log {
 
     fn write_batch(&mut self) {
         let mut rest = self.batch.as_slice();
-        while !rest.is_empty() {
+        while let Some(target) = &self.target
+            && !rest.is_empty()
+        {
             // A full disk loses lines, never time.
-            let Ok(count) = retry_on_intr(|| rustix::io::write(&self.file, rest)) else {
+            let Ok(count) = retry_on_intr(|| rustix::io::write(&target.file, rest)) else {
                 break;
             };
             self.written += count as u64;
@@ -150,23 +171,25 @@ impl Log {
 
     /// Moves the full file away and begins a new one. If that fails the old one goes on.
     fn rotate(&mut self) {
-        let mut old = self.name.clone();
+        let Some(target) = &self.target else { return };
+        let mut old = target.name.clone();
         old.push(".");
         old.push(Stamp::of(SystemTime::now()).file_name());
-        if renameat(&self.directory, &self.name, &self.directory, &old).is_err() {
+        if renameat(&target.directory, &target.name, &target.directory, &old).is_err() {
             return;
         }
-        self.reopen();
+        // Else what comes goes on into the old one.
+        let _ = self.reopen();
         self.rotations += 1;
         self.prune();
     }
 
-    /// Opens the file anew, after it was moved away.
-    pub(crate) fn reopen(&mut self) {
-        if let Ok((file, written)) = open_file(&self.directory, &self.name) {
-            self.file = file;
-            self.written = written;
+    /// Opens the file anew, after it was moved away. If that fails the old one goes on.
+    pub(crate) fn reopen(&mut self) -> Result<(), Errno> {
+        if let Some(target) = &mut self.target {
+            (target.file, self.written) = open_file(&target.directory, &target.name)?;
         }
+        Ok(())
     }
 
     /// How often a full file was moved away.
@@ -176,10 +199,11 @@ impl Log {
 
     /// Removes the oldest files beyond the limit.
     fn prune(&self) {
-        let Ok(directory) = Dir::read_from(self.directory.as_fd()) else {
+        let Some(target) = &self.target else { return };
+        let Ok(directory) = Dir::read_from(target.directory.as_fd()) else {
             return;
         };
-        let mut prefix = self.name.as_bytes().to_owned();
+        let mut prefix = target.name.as_bytes().to_owned();
         prefix.push(b'.');
         let mut old: Vec<_> = directory
             .filter_map(Result::ok)
@@ -190,7 +214,7 @@ impl Log {
         let kept = self.limits.max_files.saturating_sub(1) as usize;
         for name in &old[..old.len().saturating_sub(kept)] {
             // A file that stays is tried again next time.
-            let _ = unlinkat(&self.directory, name.as_c_str(), AtFlags::empty());
+            let _ = unlinkat(&target.directory, name.as_c_str(), AtFlags::empty());
         }
     }
 }

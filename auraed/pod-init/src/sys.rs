@@ -91,19 +91,51 @@ pub(crate) fn set_mount_attributes(
         propagation,
         userns_fd: 0,
     };
+    change_mount(mount, recursive, &request)
+}
+
+/// Shows ids of a mount as `users` maps them. The mount must be attached nowhere, and its file system must know how.
+pub(crate) fn map_mount(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let request = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd() as u64,
+    };
+    change_mount(mount, false, &request)
+}
+
+fn change_mount(mount: BorrowedFd<'_>, recursive: bool, request: &libc::mount_attr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is a C string and `request` is as long as is said.
+    // SAFETY: the path is a C string and `request` is as long as is said; the kernel only reads it.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &request,
-            size_of_val(&request),
+            ptr::from_ref(request),
+            size_of_val(request),
         )
     };
     check(result)
+}
+
+/// Makes this process another user for file systems alone: for what it makes and what it may open.
+pub(crate) fn set_file_system_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // They return what was before, and only what then is tells whether it was done; an invalid id changes nothing.
+    let changed = |set: unsafe extern "C" fn(u32) -> libc::c_int, id: u32| {
+        // SAFETY: plain numbers.
+        unsafe {
+            set(id);
+            set(u32::MAX) as u32 == id
+        }
+    };
+    if changed(libc::setfsgid, gid) && changed(libc::setfsuid, uid) {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
 }
 
 /// Gives up a low number for good: it becomes a copy of `with` that is never closed.

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 /// Longer frames are refused: no pod's description comes near it.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// More descriptors in one frame are refused.
-pub const MAX_DESCRIPTORS: usize = 64;
+pub const MAX_DESCRIPTORS: usize = 250;
 
 const HEADER_BYTES: usize = 8;
 const READ_BYTES: usize = 16 << 10;

@@ -31,7 +31,14 @@ async fn main() {
     for name in ["bin", "proc", "sys", "dev", "etc"] {
         fs_err::create_dir_all(root.join(name)).unwrap();
     }
-    fs_err::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let busybox = std::env::split_paths(&path).map(|directory| directory.join("busybox"));
+    let busybox = busybox.into_iter().find(|path| path.exists());
+    fs_err::copy(
+        busybox.expect("a static busybox in PATH"),
+        root.join("bin/busybox"),
+    )
+    .unwrap();
     for name in ["true", "sleep"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }

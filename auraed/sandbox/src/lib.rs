@@ -32,5 +32,6 @@ pub use self::sandbox::{
     Attachment, ContainerRun, ContainerSpec, Device, Error, Events, Exec, ExecSpec, IdMapping, IdMappings,
     Leftovers, Mount, MountKind, NetworkNamespace, PidMode, Propagation, ResolvedUser, Rootfs, RunState,
     Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError, TerminalSize, Tmpfs, User, UserNamespace,
-    default_masked_paths, default_read_only_paths, end_sandbox, read_exit_record, remove_leftovers,
+    check_mounts, default_masked_paths, default_read_only_paths, end_sandbox, read_exit_record,
+    remove_leftovers,
 };

@@ -15,6 +15,8 @@ mod container;
 mod exec;
 mod launch;
 mod leftovers;
+mod mounts;
+mod placement;
 mod start;
 mod sysctl;
 mod user_namespace;
@@ -41,6 +43,7 @@ pub use self::container::{
 };
 pub use self::exec::{Attachment, Exec, ExecSpec};
 pub use self::leftovers::{Leftovers, end_sandbox, read_exit_record, remove_leftovers};
+pub use self::mounts::check_mounts;
 pub use self::user_namespace::UserNamespace;
 use crate::{Host, cgroup};
 
@@ -219,8 +222,7 @@ impl Sandbox {
         };
         let handle = Arc::new(handle);
         let (connection, receiver, task) = Connection::start(socket, Arc::clone(&handle)).map_err(failed())?;
-        let groups = CLASSES.map(|qos| host.cgroups().pod(qos, id));
-        let group = groups.into_iter().flatten().find(cgroup::Group::exists);
+        let group = placement::find(host, id);
         let init_pid = pid.as_raw_nonzero().get().unsigned_abs();
         let inner = Inner {
             id: id.to_owned(),
@@ -404,7 +406,7 @@ impl Sandbox {
             Err(_) => tracing::warn!(pod = self.id(), "a pod init takes too long to shut down"),
         }
         launch::end(&self.inner.handle).await;
-        let removed = launch::remove_cgroups(&self.inner.host, self.id()).await;
+        let removed = placement::remove(&self.inner.host, self.id()).await;
         launch::remove(&self.inner.host, self.id()).await;
         removed.map_err(launch::cgroup_error("remove the cgroup", self.id()))
     }

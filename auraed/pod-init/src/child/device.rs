@@ -11,6 +11,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::mount::{self, LOCKED, Opt};
 use super::path::{self, Missing};
+use super::users::Users;
 use crate::fault::{Blame, Result};
 
 /// Name, major and minor number (Documentation/admin-guide/devices.txt).
@@ -32,12 +33,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// The group `tty`, by the convention that devpts goes by.
-const PTS_OPTIONS: [Opt<'_>; 4] = [
-    Opt::Flag("newinstance"),
-    Opt::Value("ptmxmode", "0666"),
-    Opt::Value("mode", "0620"),
-    Opt::Value("gid", "5"),
-];
+const TTY_GROUP: u32 = 5;
 
 /// A directory of the host's /dev that holds more directories than this is not looked into.
 const MAX_DEPTH: u32 = 4;
@@ -46,7 +42,12 @@ const MAX_DEPTH: u32 = 4;
 const OWN: [&str; 7] = ["pts", "shm", "mqueue", "console", "ptmx", "fd", "hugepages"];
 
 /// Mounts /dev and what belongs in it. `shm` is what the containers of the pod share, none: the host's.
-pub(crate) fn populate(root: BorrowedFd<'_>, shm: &Path, host_devices: bool) -> Result<OwnedFd> {
+pub(crate) fn populate(
+    root: BorrowedFd<'_>,
+    shm: &Path,
+    host_devices: bool,
+    users: Option<Users<'_>>,
+) -> Result<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let options = [Opt::Value("mode", "0755"), Opt::Value("size", "65536k")];
     let dev = mount::make("tmpfs", &options, attributes)?;
@@ -55,16 +56,29 @@ pub(crate) fn populate(root: BorrowedFd<'_>, shm: &Path, host_devices: bool) -> 
         copy_host_devices(dev.as_fd()).blame_node("copy the host's devices")?;
     }
     super::tree::attach_at(root, dev.as_fd(), "/dev")?;
-    let pts = mount::make(
-        "devpts",
-        &PTS_OPTIONS,
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )?;
+    let pts = terminals(users)?;
     place(dev.as_fd(), "pts", &pts)?;
     place(dev.as_fd(), "mqueue", &mount::make("mqueue", &[], LOCKED)?)?;
     let shm = mount::copy(shm, false).blame_node(format_args!("copy {}", shm.display()))?;
     place(dev.as_fd(), "shm", &shm)?;
     Ok(pts)
+}
+
+/// The container's own terminals.
+fn terminals(users: Option<Users<'_>>) -> Result<OwnedFd> {
+    let group = match users {
+        Some(users) => users.mappings.host_gid(TTY_GROUP),
+        None => Some(TTY_GROUP),
+    };
+    let group = group.map(|group| group.to_string());
+    let mut options = vec![
+        Opt::Flag("newinstance"),
+        Opt::Value("ptmxmode", "0666"),
+        Opt::Value("mode", "0620"),
+    ];
+    options.extend(group.as_deref().map(|group| Opt::Value("gid", group)));
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    mount::make("devpts", &options, attributes)
 }
 
 fn make_nodes(dev: BorrowedFd<'_>) -> std::result::Result<(), Errno> {

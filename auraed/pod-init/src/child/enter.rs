@@ -6,14 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::process::setsid;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use super::{Last, Progress, Streams, become_program, end, report, stdio, tree};
+use super::{Last, Progress, Streams, Users, become_program, end, report, stdio, tree};
 use crate::cgroup;
 use crate::fault::{Blame, Result};
 use crate::protocol::{CgroupDirectory, Exec, Process};
 use crate::sys::{self, Instruction};
-
-/// A descriptor's number while the namespaces are entered.
-const CONTAINER: i32 = super::STATUS + 1;
 
 /// A program to become in a running container.
 pub(crate) struct Entry<'a> {
@@ -25,8 +22,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) streams: Streams<'a>,
     /// The container's main process (a pidfd).
     pub(crate) container: BorrowedFd<'a>,
-    /// Whether the container has PIDs other than the pod init's.
-    pub(crate) own_pids: bool,
+    /// The pod's user namespace.
+    pub(crate) users: Option<Users<'a>>,
 }
 
 /// Becomes the program. This process was forked into the container's v2 cgroup.
@@ -36,17 +33,19 @@ pub(crate) fn enter(entry: &Entry<'_>) -> ! {
 
 fn try_enter(entry: &Entry<'_>) -> Result<Infallible> {
     entry.streams.take()?;
-    sys::duplicate_to(entry.container, CONTAINER, true).blame_node("enter the container")?;
-    sys::close_from(CONTAINER as u32 + 1).blame_node("close descriptors")?;
+    let above = entry
+        .users
+        .map_or(Ok(super::STATUS as u32 + 1), |users| users.keep())?;
     cgroup::join(entry.cgroups).blame_node("join the cgroup")?;
-    let mut namespaces = ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::CONTROL_GROUP;
-    if entry.own_pids {
-        namespaces |= ThreadNameSpaceType::PROCESS_ID;
-    }
     // Network, IPC and hostname are the pod's, and so the pod init's.
-    move_into_thread_name_spaces(sys::kept(CONTAINER), namespaces).blame_node("enter the container")?;
-    super::continue_in_new_process()?;
-    sys::close_from(super::STATUS as u32 + 1).blame_node("close descriptors")?;
+    let namespaces =
+        ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::CONTROL_GROUP | ThreadNameSpaceType::PROCESS_ID;
+    move_into_thread_name_spaces(entry.container, namespaces).blame_node("enter the container")?;
+    super::continue_in_new_process(above)?;
+    sys::close_from(above).blame_node("close descriptors")?;
+    if let Some(users) = entry.users {
+        users.own_what_is_made()?;
+    }
     finish(entry)
 }
 
@@ -66,8 +65,10 @@ fn finish(entry: &Entry<'_>) -> Result<Infallible> {
         user: exec.user.as_ref().unwrap_or(&process.user),
         cwd: exec.cwd.as_deref().unwrap_or(&process.cwd),
         terminal: exec.terminal.is_some(),
+        users: entry.users,
+        take_along: false,
         process,
         filter: entry.filter,
     };
-    become_program(root.as_fd(), &last)
+    become_program(root, &last)
 }

@@ -8,9 +8,10 @@ use rustix::fs::Mode;
 use rustix::process::{setsid, umask};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use super::layers::Layers;
 use super::path::{self, Missing};
 use super::{
-    Last, Progress, Streams, become_program, device, end, mount, report, rootfs, stdio, tree, volume,
+    Last, Progress, Streams, Users, become_program, device, end, mount, report, rootfs, stdio, tree, volume,
 };
 use crate::cgroup;
 use crate::fault::{Blame, Result};
@@ -27,12 +28,14 @@ pub(crate) struct Start<'a> {
     pub(crate) streams: Streams<'a>,
     /// The pod's /dev/shm.
     pub(crate) shm: Option<&'a Path>,
-    /// A process of the PID namespace that the pod's containers share.
+    /// A process of the PID namespace that it joins.
     pub(crate) pids: Option<BorrowedFd<'a>>,
+    /// The pod's user namespace.
+    pub(crate) users: Option<Users<'a>>,
 }
 
 /// Becomes the container. This process was forked into a mount namespace and v2 cgroup of its own, and into a PID
-/// namespace unless `pids` are shared or the host's.
+/// namespace unless it joins another's or the container has the host's.
 pub(crate) fn start(start: &Start<'_>, passed: Vec<OwnedFd>) -> ! {
     end(try_start(start, passed))
 }
@@ -41,27 +44,35 @@ fn try_start(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Infallible> {
     let container = start.container;
     start.streams.take()?;
     cgroup::join(&container.cgroups).blame_node("join the cgroup")?;
-    sys::unshare(UnshareFlags::NEWCGROUP).blame_node("make a cgroup namespace")?;
     adjust_oom_score(container.process.oom_score_adj)?;
     umask(Mode::empty());
+    match start.users {
+        // The cgroup namespace is made later, inside.
+        Some(users) => users.own_what_is_made()?,
+        None => sys::unshare(UnshareFlags::NEWCGROUP).blame_node("make a cgroup namespace")?,
+    }
     build(start, passed)?;
+    let above = start
+        .users
+        .map_or(Ok(super::STATUS as u32 + 1), |users| users.keep())?;
     if let Some(pids) = start.pids {
         move_into_thread_name_spaces(pids, ThreadNameSpaceType::PROCESS_ID)
-            .blame_node("share the pod's PIDs")?;
-        super::continue_in_new_process()?;
+            .blame_node("share the PIDs of others")?;
+        super::continue_in_new_process(above)?;
     }
-    sys::close_from(super::STATUS as u32 + 1).blame_node("close descriptors")?;
+    sys::close_from(above).blame_node("close descriptors")?;
     finish(start)
 }
 
 /// All that needs the host's paths.
 fn build(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<()> {
     let container = start.container;
-    let root = rootfs::assemble(&container.rootfs)?;
+    let mut layers = Layers::new(start.users);
+    let root = rootfs::assemble(&container.rootfs, &mut layers)?;
     let shm = start.shm.unwrap_or(Path::new(HOST_SHM));
-    let devpts = device::populate(root.as_fd(), shm, container.privileged)?;
+    let devpts = device::populate(root.as_fd(), shm, container.privileged, start.users)?;
     tree::mount_sys(root.as_fd(), &container.cgroups, container.privileged)?;
-    volume::mount_all(root.as_fd(), &container.mounts, passed)?;
+    volume::mount_all(root.as_fd(), container, passed, &mut layers)?;
     if let Some(size) = container.process.terminal {
         let terminal = stdio::open_terminal(devpts.as_fd(), size)?;
         device::place_console(root.as_fd(), terminal.user.as_fd())?;
@@ -75,8 +86,8 @@ fn build(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<()> {
 fn finish(start: &Start<'_>) -> Result<Infallible> {
     let container = start.container;
     let process = &container.process;
-    let root = tree::root()?;
-    let root = root.as_fd();
+    let opened = tree::root()?;
+    let root = opened.as_fd();
     setsid().blame_node("make a session")?;
     if process.terminal.is_some() {
         stdio::control_terminal()?;
@@ -97,10 +108,12 @@ fn finish(start: &Start<'_>) -> Result<Infallible> {
         user: &process.user,
         cwd: &process.cwd,
         terminal: process.terminal.is_some(),
+        users: start.users,
+        take_along: true,
         process,
         filter: start.filter,
     };
-    become_program(root, &last)
+    become_program(opened, &last)
 }
 
 /// Not every kernel lets a process lower it (CAP_SYS_RESOURCE); the container runs all the same.

@@ -6,24 +6,37 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, open};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::layers::Layers;
 use super::mount::{self, Opt};
 use super::path::{self, Missing};
+use super::users::Users;
 use crate::fault::{Blame, Fault, Result};
-use crate::protocol::{Mount, MountKind, Propagation};
+use crate::protocol::{Container, Mount, MountKind, Propagation};
 use crate::sys;
 
 /// The kernel's trees have their own mounts; one below them would be hidden by or hide those.
 const RESERVED: [&str; 1] = ["/proc"];
 
 /// Mounts everything into `root`, in order. `passed` are the detached mounts that came with the request.
-pub(crate) fn mount_all(root: BorrowedFd<'_>, mounts: &[Mount], passed: Vec<OwnedFd>) -> Result<()> {
+pub(crate) fn mount_all(
+    root: BorrowedFd<'_>,
+    container: &Container,
+    passed: Vec<OwnedFd>,
+    layers: &mut Layers<'_>,
+) -> Result<()> {
     let mut passed = passed.into_iter();
-    for mount in mounts {
+    for mount in &container.mounts {
         refuse_reserved(&mount.target)?;
+        if mount.propagation == Propagation::Bidirectional && layers.users().is_some() {
+            return Err(Fault::Container(format!(
+                "mounts below {} cannot be shared both ways from a user namespace",
+                mount.target
+            )));
+        }
         let source = match &mount.kind {
-            MountKind::Bind => source(mount)?,
+            MountKind::Bind => source(mount, layers.users())?,
             MountKind::Tmpfs { size_bytes, mode } => memory(*size_bytes, *mode)?,
-            MountKind::Image { .. } => return Err(Fault::Node("images are not mounted yet".to_owned())),
+            MountKind::Image { lowers } => layers.image(lowers, &mount.sub_path, &container.rootfs.work)?,
             MountKind::Passed => passed
                 .next()
                 .ok_or_else(|| Fault::Node(format!("the mount of {} did not arrive", mount.target)))?,
@@ -44,7 +57,20 @@ fn refuse_reserved(target: &str) -> Result<()> {
 }
 
 /// A detached copy of the source.
-fn source(mount: &Mount) -> Result<OwnedFd> {
+fn source(mount: &Mount, users: Option<&Users<'_>>) -> Result<OwnedFd> {
+    let copy = copy(mount)?;
+    let tried = format_args!("map the ids of {} for {}", mount.source.display(), mount.target);
+    match (&mount.mapping, users) {
+        (None, _) => {}
+        (Some(mapping), Some(users)) if mapping == users.mappings => {
+            sys::map_mount(copy.as_fd(), users.namespace).blame_container(tried)?;
+        }
+        (Some(_), _) => return Err("it is not in the pod's user namespace").blame_container(tried),
+    }
+    Ok(copy)
+}
+
+fn copy(mount: &Mount) -> Result<OwnedFd> {
     let source = &mount.source;
     let copied = if mount.sub_path.is_empty() {
         mount::copy(source, true)
@@ -109,13 +135,13 @@ fn attach(root: BorrowedFd<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result
         // The daemon took it from the host's own mount namespace, so that it is shared with that already.
         Propagation::Bidirectional => 0,
     };
-    let attributes = if mount.read_only {
-        MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into()
-    } else {
-        0
-    };
-    if propagation != 0 || attributes != 0 {
-        sys::set_mount_attributes(source, true, attributes, propagation).blame_node(tried)?;
+    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
+    let everywhere = if mount.recursive_read_only { read_only } else { 0 };
+    if propagation != 0 || everywhere != 0 {
+        sys::set_mount_attributes(source, true, everywhere, propagation).blame_node(tried)?;
+    }
+    if mount.read_only {
+        sys::set_mount_attributes(source, false, read_only, 0).blame_node(tried)?;
     }
     let stat = fstat(source).blame_node(tried)?;
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

@@ -26,7 +26,7 @@ impl Init {
                 return self.answer_status();
             }
             Call::Shutdown => return self.shut_down(Some(requester)),
-            Call::Setup(setup) => self.set_up(setup),
+            Call::Setup(setup) => self.set_up(setup, descriptors),
             Call::Signal {
                 container,
                 signal,
@@ -35,7 +35,7 @@ impl Init {
             Call::SignalExec { exec, signal } => self.execution(exec).and_then(|pid| send(pid, signal)),
             Call::Resize { container, size } => self.resize(&container, size),
             Call::CloseInput { container } => self.with_running(&container, |live| live.input = None),
-            Call::ReopenLog { container } => self.with_running(&container, |live| live.log.reopen()),
+            Call::ReopenLog { container } => self.reopen_log(&container),
             Call::Subscribe => {
                 if let Some(connection) = self.connections.get_mut(&requester.connection) {
                     connection.subscribed = true;
@@ -50,6 +50,13 @@ impl Init {
         let live = self.running(container).ok_or(Failure::NotRunning)?;
         act(live);
         Ok(Reply::Done)
+    }
+
+    fn reopen_log(&mut self, container: &str) -> Answer {
+        let live = self.running(container).ok_or(Failure::NotRunning)?;
+        live.log.reopen().map(|()| Reply::Done).map_err(|error| {
+            Failure::Failed(format!("open the log {}: {error}", live.spec.log_path.display()))
+        })
     }
 
     /// Signals a container, also one that is just being started.

@@ -14,14 +14,14 @@ use rustix::process::Pid;
 
 use super::birth::{Birth, Stage, status_pair};
 use super::output::Output;
-use super::pause::Pause;
+use super::pids::{self, Namespace};
 use super::poll::Poll;
 use super::{Init, Requester, Token};
 use crate::cgroup;
 use crate::child::{self, Start, Streams};
 use crate::fault::{Blame, Fault, Result};
 use crate::log::Log;
-use crate::protocol::{Container, ContainerRun, Event, Failure, Pids, Reply, ResolvedUser, RunState, Setup};
+use crate::protocol::{Container, ContainerRun, Event, Failure, Reply, ResolvedUser, RunState};
 use crate::sys::{self, Instruction, namespaces};
 
 /// A container's name and its newest run.
@@ -38,6 +38,8 @@ pub(super) struct Live {
     /// Until the program is executed.
     pub(super) birth: Option<Birth>,
     pub(super) main: Option<Pid>,
+    /// Its processes are in a PID namespace of its own, so that the kernel ends them all with the main one.
+    pub(super) own_pids: bool,
     /// The main process as the daemon sees it, once its program runs.
     pub(super) host_pid: Option<u32>,
     pub(super) started_at: SystemTime,
@@ -151,6 +153,7 @@ impl Init {
             .setup
             .as_ref()
             .ok_or_else(|| Fault::Node("the pod is not set up".to_owned()))?;
+        let pids = self.pid_namespace(&spec, setup.pids)?;
         let filter = self.filter(&spec.process.seccomp)?;
         let log = Log::open(&spec.log_path, setup.log)
             .blame_node(format_args!("open the log {}", spec.log_path.display()))?;
@@ -161,14 +164,9 @@ impl Init {
                 .blame_node("watch the output")?;
         }
         let (near, far) = status_pair()?;
-        let birth = match self.fork(&live, setup, &pipes, far.as_fd(), passed) {
-            Ok(forked) => Birth::watch(
-                &self.poll,
-                serial,
-                requester,
-                near,
-                (forked, setup.pids == Pids::Pod),
-            )?,
+        let splits = pids.to_join().is_some();
+        let birth = match self.fork(&live, &pids, (&pipes, far.as_fd()), passed) {
+            Ok(forked) => Birth::watch(&self.poll, serial, requester, near, (forked, splits))?,
             Err(fault) => {
                 live.outputs
                     .iter_mut()
@@ -177,6 +175,7 @@ impl Init {
             }
         };
         live.main = birth.main;
+        live.own_pids = pids.is_own();
         live.birth = Some(birth);
         Ok(live)
     }
@@ -184,17 +183,12 @@ impl Init {
     fn fork(
         &self,
         live: &Live,
-        setup: &Setup,
-        pipes: &Pipes,
-        status: BorrowedFd<'_>,
+        pids: &Namespace,
+        (pipes, status): (&Pipes, BorrowedFd<'_>),
         passed: Vec<OwnedFd>,
     ) -> Result<Pid> {
         let cgroup = cgroup::open_unified(&live.spec.cgroups).blame_node("open the cgroup")?;
-        let own = if setup.pids == Pids::Container {
-            namespaces::PID
-        } else {
-            0
-        };
+        let own = if pids.is_own() { namespaces::PID } else { 0 };
         let forked = sys::fork(namespaces::MOUNT | own, cgroup.as_ref().map(AsFd::as_fd));
         if let Some(forked) = forked.blame_node("fork")? {
             return Ok(forked);
@@ -206,8 +200,9 @@ impl Init {
                 standard: pipes.or(&self.null),
                 status,
             },
-            shm: setup.shm.as_deref(),
-            pids: self.pause.as_ref().map(Pause::handle),
+            shm: self.setup.as_ref().and_then(|setup| setup.shm.as_deref()),
+            pids: pids.to_join(),
+            users: self.users(),
         };
         child::start(&start, passed)
     }
@@ -244,6 +239,7 @@ impl Init {
         };
         live.started_at = SystemTime::now();
         live.user = birth.user.take();
+        live.host_pid = live.main.and_then(pids::host_pid);
         if let Some(terminal) = birth.terminal.take() {
             live.adopt_terminal(terminal, &self.poll);
         }
@@ -309,6 +305,7 @@ fn prepare(serial: u64, spec: Container, filter: Rc<[Instruction]>, log: Log) ->
             filter,
             birth: None,
             main: None,
+            own_pids: false,
             host_pid: None,
             started_at,
             user: None,

@@ -10,7 +10,7 @@ use super::{Init, Requester};
 use crate::cgroup;
 use crate::child::{self, Entry, Streams};
 use crate::fault::{Blame, Fault, Result};
-use crate::protocol::{Exec, Failure, Pids, Reply};
+use crate::protocol::{Exec, Failure, Reply};
 use crate::sys;
 
 pub(super) struct Execution {
@@ -92,7 +92,7 @@ impl Init {
             filter: &live.filter,
             streams: Streams { standard, status },
             container: handle.as_fd(),
-            own_pids: self.setup.as_ref().is_some_and(|setup| setup.pids != Pids::Host),
+            users: self.users(),
         };
         child::enter(&entry)
     }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use super::container::{Live, Slot};
 use super::execution::Execution;
 use super::{Init, Requester};
-use crate::protocol::{ContainerRun, Event, ExitRecord, Failure, Pids, Reply, RunState};
+use crate::protocol::{ContainerRun, Event, ExitRecord, Failure, Reply, RunState};
 use crate::{cgroup, file};
 
 /// For a container whose program was never executed.
@@ -86,11 +86,7 @@ impl Init {
     }
 
     fn container_over(&mut self, index: usize, mut live: Box<Live>, end: End) {
-        let shared = self
-            .setup
-            .as_ref()
-            .is_some_and(|setup| setup.pids != Pids::Container);
-        if shared {
+        if !live.own_pids {
             // Else the kernel killed them with the first process of their PID namespace.
             cgroup::kill(&live.spec.cgroups);
         }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use super::container::live_of;
+use super::container::{Live, live_of};
 use super::poll::{Poll, Token};
 use super::{Init, Requester};
 use crate::fault::{Blame, Result};
@@ -94,6 +94,20 @@ impl Output {
     }
 }
 
+impl Live {
+    /// What a client writes the container's input to. With `stdin_once` the first one gets all there is, so that the kernel
+    /// tells the container of its end, however the client and the daemon end.
+    fn input_for_client(&mut self) -> Option<OwnedFd> {
+        match &self.input {
+            Some(_) if self.spec.stdin && self.spec.stdin_once && self.spec.process.terminal.is_none() => {
+                self.input.take()
+            }
+            Some(input) if self.spec.stdin => input.try_clone().ok(),
+            _ => None,
+        }
+    }
+}
+
 impl Init {
     pub(super) fn read_output(&mut self, serial: u64, index: usize) {
         let Some(live) = live_of(&mut self.containers, serial) else {
@@ -113,16 +127,12 @@ impl Init {
             return self.reply(requester, Err(Failure::NotRunning), Vec::new());
         };
         let terminal = live.spec.process.terminal.is_some();
-        let input = live.input.as_ref().filter(|_| live.spec.stdin);
-        let mut descriptors: Vec<OwnedFd> = input
-            .and_then(|input| input.try_clone().ok())
-            .into_iter()
-            .collect();
-        let stdin = !descriptors.is_empty();
         let streams = if terminal { 1 } else { 2 };
         let taps: Result<Vec<OwnedFd>> = live.outputs[..streams].iter_mut().map(Output::tap).collect();
         match taps {
             Ok(taps) => {
+                let mut descriptors: Vec<OwnedFd> = live.input_for_client().into_iter().collect();
+                let stdin = !descriptors.is_empty();
                 descriptors.extend(taps);
                 self.reply(requester, Ok(Reply::Attached { stdin, terminal }), descriptors);
             }

@@ -10,8 +10,9 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, chdir, fchdir, pidfd_open, pivot_root, setsid};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities};
 
+use super::users;
 use crate::child::mount;
 use crate::fault::{Blame, Fault, Result};
 use crate::sys::{self, namespaces};
@@ -26,28 +27,30 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// Forks it and waits until its root and privileges are gone.
-    pub(super) fn start() -> Result<Self> {
+    /// Forks it and waits until its root and privileges are gone. With `users` its PID namespace belongs to that user
+    /// namespace.
+    pub(super) fn start(users: Option<&OwnedFd>) -> Result<Self> {
         let (wait, ready) = pipe_with(PipeFlags::CLOEXEC).blame_node("make a pipe")?;
-        match sys::fork(namespaces::PID | namespaces::MOUNT, None).blame_node("fork the pause process")? {
+        let own = if users.is_some() { 0 } else { namespaces::PID };
+        match sys::fork(own | namespaces::MOUNT, None).blame_node("fork the pause process")? {
             None => {
-                let Err(fault) = pause(&ready);
+                let Err(fault) = pause(&ready, users);
                 let (Fault::Container(text) | Fault::Node(text)) = fault;
                 let _ = rustix::io::write(&ready, text.as_bytes());
                 sys::exit(1)
             }
             Some(pid) => {
                 drop(ready);
-                let handle = pidfd_open(pid, PidfdFlags::empty()).blame_node("find the pause process")?;
                 let mut text = [0; 256];
                 let count = rustix::io::read(&wait, &mut text).blame_node("wait for the pause process")?;
-                match &text[..count] {
-                    b"\n" => Ok(Self { pid, handle }),
-                    text => Err(Fault::Node(format!(
-                        "pause process: {}",
-                        String::from_utf8_lossy(text)
-                    ))),
-                }
+                let text = String::from_utf8_lossy(&text[..count]);
+                let pid = match text.as_ref() {
+                    "\n" => Some(pid),
+                    text => text.trim_end().parse().ok().and_then(Pid::from_raw),
+                };
+                let pid = pid.ok_or_else(|| Fault::Node(format!("pause process: {text}")))?;
+                let handle = pidfd_open(pid, PidfdFlags::empty()).blame_node("find the pause process")?;
+                Ok(Self { pid, handle })
             }
         }
     }
@@ -61,10 +64,8 @@ impl Pause {
     }
 }
 
-fn pause(ready: &OwnedFd) -> Result<Infallible> {
-    sys::die_with_parent().blame_node("follow the pod init")?;
+fn pause(ready: &OwnedFd, users: Option<&OwnedFd>) -> Result<Infallible> {
     rustix::thread::set_name(c"pause").blame_node("name the process")?;
-    setsid().blame_node("make a session")?;
     let root = mount::make("tmpfs", &[], mount::LOCKED | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
     let place = open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).blame_node("open /proc")?;
     mount::attach(root.as_fd(), place.as_fd()).blame_node("attach an empty root")?;
@@ -72,19 +73,41 @@ fn pause(ready: &OwnedFd) -> Result<Infallible> {
     pivot_root(".", ".").blame_node("pivot into the empty root")?;
     unmount(".", UnmountFlags::DETACH).blame_node("leave the host's tree")?;
     chdir("/").blame_node("enter the empty root")?;
-    drop_privileges().blame_node("drop privileges")?;
+    if let Some(users) = users {
+        users::become_root(users)?;
+        sys::unshare(UnshareFlags::NEWPID).blame_node("make a PID namespace")?;
+    }
+    drop_privileges(users.is_some()).blame_node("drop privileges")?;
     sys::leave_children_to_the_kernel();
-    rustix::io::write(ready, b"\n").blame_node("report")?;
+    let mut report = "\n".to_owned();
+    if users.is_some() {
+        match sys::fork(namespaces::SIBLING, None).blame_node("fork")? {
+            Some(pid) => report = format!("{}\n", pid.as_raw_nonzero()),
+            None => return rest(),
+        }
+    }
+    rustix::io::write(ready, report.as_bytes()).blame_node("report")?;
+    if users.is_some() {
+        sys::exit(0);
+    }
+    rest()
+}
+
+fn rest() -> Result<Infallible> {
+    sys::die_with_parent().blame_node("follow the pod init")?;
+    setsid().blame_node("make a session")?;
     sys::close_from(0).blame_node("close descriptors")?;
     loop {
         sys::wait_for_signal();
     }
 }
 
-fn drop_privileges() -> std::io::Result<()> {
+/// In a user namespace it stays that one's root, who need not be somebody else there: without capabilities.
+fn drop_privileges(in_user_namespace: bool) -> std::io::Result<()> {
+    let id = if in_user_namespace { 0 } else { NOBODY };
     let (uid, gid) = (
-        rustix::process::Uid::from_raw(NOBODY),
-        rustix::process::Gid::from_raw(NOBODY),
+        rustix::process::Uid::from_raw(id),
+        rustix::process::Gid::from_raw(id),
     );
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;

@@ -135,7 +135,7 @@ fn a_file_that_was_moved_away_is_begun_anew() {
     let mut out = Line::default();
     fixture.log.append("stdout", &mut out, b"before\n");
     rustix::fs::rename(&path, fixture.directory.path().join("0.log.old")).unwrap();
-    fixture.log.reopen();
+    fixture.log.reopen().unwrap();
     fixture.log.append("stdout", &mut out, b"after\n");
     assert!(content(&path).ends_with("stdout F after\n"));
 }

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use super::connection::{Connection, wait_for_end};
-use super::{Error, Events, Inner, NetworkNamespace, Sandbox, SandboxSpec, UserNamespace, sysctl};
+use super::{Error, Events, Inner, NetworkNamespace, Sandbox, SandboxSpec, UserNamespace, placement, sysctl};
 use crate::sys::{self, Launch, Namespaces};
 use crate::{Host, cgroup};
 
@@ -114,6 +114,7 @@ fn start(host: &Host, spec: &SandboxSpec) -> Result<Started, Error> {
     let id = spec.id.as_str();
     let path = host.pod_directory(id);
     let directory = make_directory(&path, !spec.tmpfs.is_empty()).map_err(step("make the directory", id))?;
+    placement::write_down(host, id, &spec.placement)?;
     let group = host
         .cgroups()
         .create_pod(spec.placement.clone(), id, &spec.cgroup)
@@ -311,7 +312,7 @@ pub(super) fn connect_to(directory: &Path) -> io::Result<Option<(UnixStream, Pid
 /// Removes what belongs to a sandbox without a pod init: cgroups, and in the run directory what this crate has put there.
 /// What goes wrong is logged: the next cleaning tries again.
 pub(super) async fn remove(host: &Host, id: &str) {
-    if let Err(error) = remove_cgroups(host, id).await {
+    if let Err(error) = placement::remove(host, id).await {
         tracing::warn!(pod = id, error = %error, "cannot remove a pod's cgroup");
     }
     let directory = host.pod_directory(id);
@@ -319,16 +320,6 @@ pub(super) async fn remove(host: &Host, id: &str) {
     if let Ok(Err(error)) = removed {
         tracing::warn!(pod = id, %error, "cannot remove a pod's run directory");
     }
-}
-
-pub(super) async fn remove_cgroups(host: &Host, id: &str) -> Result<(), cgroup::Error> {
-    for qos in super::CLASSES {
-        let group = host.cgroups().pod(qos, id)?;
-        if group.exists() {
-            group.remove().await?;
-        }
-    }
-    Ok(())
 }
 
 fn remove_files(directory: &Path) -> io::Result<()> {
@@ -345,7 +336,7 @@ fn remove_files(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

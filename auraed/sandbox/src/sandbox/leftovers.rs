@@ -6,7 +6,7 @@ use std::path::Path;
 
 use auraed_pod_init::protocol::{ContainerRun, ExitRecord};
 
-use super::{Error, launch};
+use super::{Error, launch, placement};
 use crate::Host;
 
 /// What was found of pods that nobody knows.
@@ -31,6 +31,10 @@ pub async fn remove_leftovers(host: &Host, live: &HashSet<String>) -> io::Result
             continue;
         }
         launch::remove(host, &id).await;
+        if placement::recorded(host, &id).is_some() {
+            // Its cgroup is still there, and nothing else knows where.
+            continue;
+        }
         let directory = host.pod_directory(&id);
         // Its other files are the daemon's own, which it does not know any more.
         match tokio::fs::remove_dir_all(&directory).await {
@@ -54,7 +58,7 @@ pub async fn end_sandbox(host: &Host, id: &str) -> Result<(), Error> {
     if let Some((_, _, handle)) = connected {
         launch::end(&handle).await;
     }
-    let removed = launch::remove_cgroups(host, id).await;
+    let removed = placement::remove(host, id).await;
     launch::remove(host, id).await;
     removed.map_err(launch::cgroup_error("remove the cgroup", id))
 }

@@ -5,11 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use auraed_pod_init::protocol::{
-    Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, Process, Propagation, Reply,
-    TerminalSize,
+    Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, PidMode, Process, Reply, TerminalSize,
+    VERSION,
 };
-use rustix::fs::CWD;
-use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::launch::{cgroup_error, step};
 use super::{ContainerSpec, Error, Sandbox, Seccomp, StartError};
@@ -73,11 +71,12 @@ impl Sandbox {
 
     /// All that blocks: directories and cgroup files.
     fn prepare(&self, spec: ContainerSpec, leaf: &str) -> Result<Prepared, Error> {
+        self.check_version(&spec)?;
         for file in [&spec.log_path, &spec.exit_path, &spec.rootfs.upper] {
             make_parent(file).map_err(step("make a container's directory", self.id()))?;
         }
         let cgroups = self.make_cgroup(&spec, leaf)?;
-        let (mounts, passed) = take_shared(spec.mounts, self.id())?;
+        let (mounts, passed) = self.take_mounts(spec.mounts)?;
         let capabilities = if spec.privileged {
             Capabilities::ALL
         } else {
@@ -126,6 +125,23 @@ impl Sandbox {
             cgroups,
         };
         Ok((container, passed))
+    }
+
+    /// A pod init of an earlier daemon would leave out what it does not know.
+    fn check_version(&self, spec: &ContainerSpec) -> Result<(), Error> {
+        let version = self.inner.version.get().copied().unwrap_or(VERSION);
+        let of_today = spec.pid != PidMode::Sandbox || spec.stdin_once;
+        let is_of_today = |mount: &Mount| {
+            mount.recursive_read_only
+                || mount.mapping.is_some()
+                || matches!(mount.kind, MountKind::Image { .. })
+        };
+        if version < VERSION && (of_today || spec.mounts.iter().any(is_of_today)) {
+            return Err(Error::Refused(
+                "the pod's init is older than what the container asks for".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn make_cgroup(&self, spec: &ContainerSpec, leaf: &str) -> Result<Vec<CgroupDirectory>, Error> {
@@ -183,25 +199,4 @@ fn directories(group: &cgroup::Group, membership: &cgroup::Membership) -> io::Re
 
 fn make_parent(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), fs_err::create_dir_all)
-}
-
-/// Mounts that go both ways are copied here, in the host's own mount namespace: the pod init's only follows it.
-fn take_shared(mut mounts: Vec<Mount>, id: &str) -> Result<(Vec<Mount>, Vec<OwnedFd>), Error> {
-    let mut passed = Vec::new();
-    let shared =
-        |mount: &&mut Mount| mount.kind == MountKind::Bind && mount.propagation == Propagation::Bidirectional;
-    for mount in mounts.iter_mut().filter(shared) {
-        if !mount.sub_path.is_empty() {
-            return Err(Error::Refused(format!(
-                "a part of a volume cannot be shared both ways: {}",
-                mount.target
-            )));
-        }
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        let copy = open_tree(CWD, &mount.source, flags);
-        passed.push(copy.map_err(step("copy a mount for a container", id))?);
-        mount.kind = MountKind::Passed;
-    }
-    Ok((mounts, passed))
 }
