@@ -10,6 +10,7 @@
 //! aurae PodStatus + Pod + Node ──status──► PodStatus ──patch──► a PATCH's body
 //! GetNodeResponse + Registration ──node──► Node, Lease
 //! manifests ──manifest──► Pods, ConfigMaps, Secrets
+//! the CRI's requests and answers ◄──cri──► those of aurae.runtime
 //! ```
 //!
 //! What cannot be translated comes back as a [`Problem`] with the path of the field; nothing is dropped silently, and
@@ -22,6 +23,7 @@ mod strategic;
 mod time;
 
 pub mod coverage;
+pub mod cri;
 pub mod event;
 pub mod manifest;
 pub mod node;

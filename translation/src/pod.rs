@@ -12,7 +12,7 @@ use crate::problem::{Problems, UNSUPPORTED};
 use crate::{Node, Objects, Problem};
 
 mod container;
-mod credentials;
+pub(crate) mod credentials;
 mod env;
 mod field;
 mod handler;

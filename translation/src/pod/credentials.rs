@@ -96,14 +96,7 @@ fn credentials(registry: String, entry: Entry) -> Result<RegistryCredentials, &'
         registrytoken,
     } = entry;
     if !auth.is_empty() {
-        let decoded = BASE64
-            .decode(auth.trim())
-            .map_err(|_| "an auth field is not base64")?;
-        let decoded = String::from_utf8(decoded).map_err(|_| "an auth field is not text")?;
-        let (user, secret) = decoded.split_once(':').ok_or("an auth field has no colon")?;
-        username = user.to_owned();
-        // Some tools end the value with NULs.
-        password = secret.trim_end_matches('\0').to_owned();
+        (username, password) = user_and_password(&auth)?;
     }
     Ok(RegistryCredentials {
         registry: host_and_path(&registry),
@@ -114,8 +107,19 @@ fn credentials(registry: String, entry: Entry) -> Result<RegistryCredentials, &'
     })
 }
 
+/// What an auth field holds: name and password in one.
+pub(crate) fn user_and_password(auth: &str) -> Result<(String, String), &'static str> {
+    let decoded = BASE64
+        .decode(auth.trim())
+        .map_err(|_| "an auth field is not base64")?;
+    let decoded = String::from_utf8(decoded).map_err(|_| "an auth field is not text")?;
+    let (user, secret) = decoded.split_once(':').ok_or("an auth field has no colon")?;
+    // Some tools end the value with NULs.
+    Ok((user.to_owned(), secret.trim_end_matches('\0').to_owned()))
+}
+
 /// Docker's own key is a whole URL.
-fn host_and_path(key: &str) -> String {
+pub(crate) fn host_and_path(key: &str) -> String {
     let bare = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))
