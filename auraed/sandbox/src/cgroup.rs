@@ -4,22 +4,28 @@
 //!
 //! ```text
 //! <root>/{guaranteed,burstable,besteffort}/<pod id>/<leaf>     leaf: init, or a container's name and attempt
+//! <parent>/<pod id>/<leaf>                                     where a caller has a place of its own for a pod
 //! ```
+//!
+//! A parent is as the caller sees it: below the mount point of each hierarchy, whatever the daemon's root is. So a kubelet
+//! and the daemon must see the same mounts, in the same cgroup namespace, which they do on a node and in one container.
 //!
 //! Called by the sandbox (create, membership, kill, remove), by the engine for QoS shares and by `observe` for
 //! statistics. Everything is a plain file operation and takes well under a millisecond, except [`Group::remove`],
 //! which waits for the kernel to let go of the processes.
 //!
-//! Limits are written through `cgroups-rs`, one controller at a time, so that each may be on v1 or on v2; what that
-//! crate cannot do on a hybrid machine (kill, events, clone3 into a group) is done here. A controller that the kernel
-//! lacks is a [`Warning`] at [`Tree::detect`] and its limits are skipped; no cgroups at all is an error. The kernel is
-//! the only memory: nothing is kept here but where the hierarchies are mounted.
+//! Limits of CPU, memory and processes are written through `cgroups-rs`, one controller at a time, so that each may be on
+//! v1 or on v2; what that crate cannot do on a hybrid machine (kill, events, clone3 into a group) is done here. A
+//! controller that the kernel lacks is a [`Warning`] at [`Tree::detect`] and its limits are skipped, unless the caller
+//! insists ([`Limits::strict`]); no cgroups at all is an error. The kernel is the only memory: nothing is kept here but
+//! where the hierarchies are mounted.
 
 mod devices;
 mod files;
 mod group;
 mod limits;
 mod mounts;
+mod parent;
 mod remove;
 mod stats;
 mod sys;
@@ -34,7 +40,8 @@ use thiserror::Error;
 pub use devices::DeviceRule;
 pub use group::{Group, Membership};
 pub use limits::{Devices, Limits};
-pub use stats::Stats;
+pub use parent::Record;
+pub use stats::{Pressure, PressureLine, Stats};
 pub use tree::Tree;
 
 /// Which cgroup interface this machine offers.
@@ -64,7 +71,8 @@ pub enum Qos {
 pub enum Placement {
     /// Below the daemon's root, in the group of its class.
     Qos(Qos),
-    /// In this group, absolute as below each hierarchy's mount point: `/kubepods/burstable/pod1234`. Made if missing.
+    /// In this group, absolute as below each hierarchy's mount point: `/kubepods/burstable/pod1234`. Made if missing, and
+    /// removed when it is empty again.
     Below(String),
 }
 
@@ -91,6 +99,12 @@ pub enum Controller {
     Devices,
     /// Stopping and killing all at once; built in on v2.
     Freezer,
+    /// CPUs and memory nodes.
+    Cpuset,
+    /// Huge pages.
+    HugePages,
+    /// Block devices; of v2 alone, for callers that write its files.
+    Io,
 }
 
 /// What limits do without here.
@@ -162,6 +176,28 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A limit was asked for, and the kernel lacks what keeps it.
+    #[error("cannot set {limit}: cgroup controller {controller} is not available")]
+    Missing {
+        /// Which limit.
+        limit: &'static str,
+        /// What it needs.
+        controller: Controller,
+    },
+    /// A file of v2 does not take a value.
+    #[error("cannot set {file} of cgroup v2 to {value:?}")]
+    Unified {
+        /// Its name.
+        file: String,
+        /// The value.
+        value: String,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A limit makes no sense.
+    #[error("{0}")]
+    Invalid(String),
     /// The group still has processes after the time given.
     #[error("processes in cgroup {path:?} did not end within {seconds} s of being killed")]
     Busy {
@@ -196,7 +232,31 @@ impl Controller {
 
     /// Whether v2 wants it in `cgroup.subtree_control`; the others are built in.
     fn is_delegated(self) -> bool {
-        matches!(self, Controller::Cpu | Controller::Memory | Controller::Pids)
+        matches!(
+            self,
+            Controller::Cpu
+                | Controller::Memory
+                | Controller::Pids
+                | Controller::Cpuset
+                | Controller::HugePages
+                | Controller::Io
+        )
+    }
+
+    /// The kernel's name.
+    fn name(self) -> &'static str {
+        match self {
+            Controller::Cpu => "cpu",
+            Controller::CpuQuota => "cpu quota",
+            Controller::CpuAccounting => "cpuacct",
+            Controller::Memory => "memory",
+            Controller::Pids => "pids",
+            Controller::Devices => "devices",
+            Controller::Freezer => "freezer",
+            Controller::Cpuset => "cpuset",
+            Controller::HugePages => "hugetlb",
+            Controller::Io => "io",
+        }
     }
 
     fn loss(self) -> &'static str {
@@ -208,21 +268,16 @@ impl Controller {
             Controller::Pids => "the number of processes is not limited",
             Controller::Devices => "containers may open any device node that they can make",
             Controller::Freezer => "a group's processes are killed one by one",
+            Controller::Cpuset => "CPUs and memory nodes cannot be chosen",
+            Controller::HugePages => "huge pages are not limited",
+            Controller::Io => "block devices are not limited",
         }
     }
 }
 
 impl fmt::Display for Controller {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Controller::Cpu => "cpu",
-            Controller::CpuQuota => "cpu quota",
-            Controller::CpuAccounting => "cpuacct",
-            Controller::Memory => "memory",
-            Controller::Pids => "pids",
-            Controller::Devices => "devices",
-            Controller::Freezer => "freezer",
-        })
+        formatter.write_str(self.name())
     }
 }
 

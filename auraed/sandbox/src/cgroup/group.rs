@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::files::{check_name, children, is_gone, read, write};
 use super::limits::Limits;
 use super::mounts::{Hierarchy, Kind};
+use super::parent::make_with_parents;
 use super::tree::Shared;
 use super::{Controller, Error, io_error, limits};
 
@@ -79,7 +80,7 @@ impl Group {
     /// # Errors
     /// [`Error::Limit`], [`Error::Io`].
     pub fn set(&self, limits: &Limits) -> Result<(), Error> {
-        limits::apply(self, limits, false)
+        limits::change(self, limits)
     }
 
     /// How a new process gets into the group.
@@ -154,7 +155,10 @@ impl Group {
     pub(super) fn create(&self, limits: &Limits) -> Result<(), Error> {
         let made = self.make_directories();
         let result = match &made {
-            Ok(fresh) => self.delegate().and_then(|()| limits::apply(self, limits, *fresh)),
+            Ok(fresh) => self
+                .prepare_cpuset(self.level == Level::Inner)
+                .and_then(|()| self.delegate())
+                .and_then(|()| limits::create(self, limits, *fresh)),
             Err(_) => Ok(()),
         };
         if made.is_err() || (result.is_err() && matches!(made, Ok(true))) {
@@ -171,7 +175,10 @@ impl Group {
         let mut fresh = true;
         for hierarchy in &self.shared.hierarchies {
             let directory = hierarchy.mount.join(&self.path);
-            fresh &= make_directory(&directory).map_err(io_error("make", &directory))?;
+            fresh &= match self.level {
+                Level::Inner => make_with_parents(hierarchy, &self.path)?,
+                Level::Leaf => make_directory(&directory).map_err(io_error("make", &directory))?,
+            };
         }
         Ok(fresh)
     }
@@ -211,9 +218,7 @@ impl Group {
 /// Writes `cgroup.subtree_control` for the controllers that we use there, if there are any.
 pub(super) fn delegate(hierarchy: &Hierarchy, directory: &Path) -> Result<(), Error> {
     let names: Vec<_> = hierarchy
-        .controllers
-        .iter()
-        .filter(|c| c.is_delegated())
+        .delegated()
         .map(|controller| format!("+{controller}"))
         .collect();
     if names.is_empty() {
@@ -222,7 +227,7 @@ pub(super) fn delegate(hierarchy: &Hierarchy, directory: &Path) -> Result<(), Er
     write(&directory.join("cgroup.subtree_control"), &names.join(" "))
 }
 
-/// True: it was made. A parent that is missing is made as well.
+/// True: it was made.
 pub(super) fn make_directory(directory: &Path) -> io::Result<bool> {
     match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(true),

@@ -17,6 +17,16 @@ pub(super) struct Hierarchy {
     pub(super) controllers: Vec<Controller>,
 }
 
+impl Hierarchy {
+    /// Those that a v2 group passes on to the groups below only if it is told to.
+    pub(super) fn delegated(&self) -> impl Iterator<Item = Controller> {
+        self.controllers
+            .iter()
+            .copied()
+            .filter(|controller| controller.is_delegated())
+    }
+}
+
 /// The interface of one hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -103,6 +113,8 @@ fn v1_controller(option: &str) -> Option<Controller> {
         "pids" => Controller::Pids,
         "devices" => Controller::Devices,
         "freezer" => Controller::Freezer,
+        "cpuset" => Controller::Cpuset,
+        "hugetlb" => Controller::HugePages,
         _ => return None,
     })
 }
@@ -165,6 +177,7 @@ mod tests {
                     "/sys/fs/cgroup/cpu,cpuacct",
                     &[Controller::Cpu, Controller::CpuAccounting]
                 ),
+                hierarchy("/sys/fs/cgroup/cpuset", &[Controller::Cpuset]),
                 hierarchy("/sys/fs/cgroup/memory", &[Controller::Memory]),
             ]
         );

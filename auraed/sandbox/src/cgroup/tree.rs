@@ -8,14 +8,13 @@ use super::files::{check_name, children, errno, read, write};
 use super::group::{Group, Level, delegate, make_directory};
 use super::limits::Limits;
 use super::mounts::{Hierarchy, Kind, Mounts};
+use super::parent::{parent_path, prepare_inner};
 use super::{Controller, Error, Placement, Qos, Version, Warning, io_error};
 
 /// Child of a v2 top that takes the processes which are in the way; the name that container engines use as well.
 const MOVED_TO: &str = "init";
 /// How often processes are moved again that were forked meanwhile.
 const MOVES: usize = 8;
-/// A parent group is no deeper.
-const MAX_DEPTH: usize = 32;
 
 /// The mounted hierarchies and the daemon's root in each. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -95,6 +94,10 @@ impl Tree {
     /// Which interface the machine offers.
     pub fn version(&self) -> Version {
         self.shared.version
+    }
+
+    pub(super) fn hierarchies(&self) -> &[Hierarchy] {
+        &self.shared.hierarchies
     }
 
     /// The daemon's root group, for limits over all pods.
@@ -185,22 +188,6 @@ impl Tree {
     }
 }
 
-/// A parent as a path below each hierarchy's mount point.
-fn parent_path(parent: &str) -> Result<PathBuf, Error> {
-    let not_one = || Error::Name(parent.to_owned());
-    let relative = parent.strip_prefix('/').ok_or_else(not_one)?;
-    let components = relative.split('/').filter(|component| !component.is_empty());
-    let components: Vec<&str> = components.collect();
-    if components.len() > MAX_DEPTH {
-        return Err(not_one());
-    }
-    components
-        .iter()
-        .try_for_each(|component| check_name(component))
-        .map_err(|_| not_one())?;
-    Ok(components.into_iter().collect())
-}
-
 impl Shared {
     // What is known only once there are groups to look into.
     fn complete(mut self, root: &Path, warnings: &mut Vec<Warning>) -> Shared {
@@ -283,11 +270,15 @@ fn v2_hierarchy(mount: PathBuf, on_v1: &[Controller]) -> Hierarchy {
             .into_iter()
             .filter(|controller| !on_v1.contains(controller)),
     );
-    controllers.extend(
-        [Controller::Cpu, Controller::Memory, Controller::Pids]
-            .into_iter()
-            .filter(available),
-    );
+    let delegated = [
+        Controller::Cpu,
+        Controller::Memory,
+        Controller::Pids,
+        Controller::Cpuset,
+        Controller::HugePages,
+        Controller::Io,
+    ];
+    controllers.extend(delegated.into_iter().filter(available));
     Hierarchy {
         mount,
         kind: Kind::V2,
@@ -312,10 +303,7 @@ fn prepare(hierarchy: &mut Hierarchy, root: &Path, warnings: &mut Vec<Warning>) 
 
 fn make(hierarchy: &Hierarchy, directory: &Path) -> Result<(), Error> {
     make_directory(directory).map_err(io_error("make", directory))?;
-    match hierarchy.kind {
-        Kind::V1 => Ok(()),
-        Kind::V2 => delegate(hierarchy, directory),
-    }
+    prepare_inner(hierarchy, directory)
 }
 
 // A group with processes cannot pass controllers on (EBUSY), except the real root: in a container whose processes are
@@ -325,7 +313,13 @@ fn delegate_top(hierarchy: &mut Hierarchy, warnings: &mut Vec<Warning>) -> Resul
     let Err(first) = delegate(hierarchy, &mount) else {
         return Ok(());
     };
-    if errno(&first) == Some(libc::EBUSY) {
+    // Nobody moves for what few pods ask for.
+    let needed = [Controller::Cpu, Controller::Memory, Controller::Pids];
+    let needed = hierarchy
+        .controllers
+        .iter()
+        .any(|controller| needed.contains(controller));
+    if errno(&first) == Some(libc::EBUSY) && needed {
         let to = mount.join(MOVED_TO);
         for _ in 0..MOVES {
             move_processes(&mount, &to)?;
@@ -337,12 +331,7 @@ fn delegate_top(hierarchy: &mut Hierarchy, warnings: &mut Vec<Warning>) -> Resul
         return Err(first);
     }
     let mut lost = Vec::new();
-    for controller in hierarchy
-        .controllers
-        .iter()
-        .copied()
-        .filter(|controller| controller.is_delegated())
-    {
+    for controller in hierarchy.delegated() {
         if let Err(error) = write(&mount.join("cgroup.subtree_control"), &format!("+{controller}")) {
             lost.push((controller, error));
         }
@@ -350,15 +339,10 @@ fn delegate_top(hierarchy: &mut Hierarchy, warnings: &mut Vec<Warning>) -> Resul
     hierarchy
         .controllers
         .retain(|controller| !lost.iter().any(|(other, _)| other == controller));
-    if hierarchy
-        .controllers
-        .iter()
-        .any(|controller| controller.is_delegated())
-    {
-        Ok(())
-    } else {
-        Err(first)
+    if needed && hierarchy.delegated().next().is_none() {
+        return Err(first);
     }
+    Ok(())
 }
 
 fn move_processes(from: &Path, to: &Path) -> Result<(), Error> {

@@ -203,7 +203,11 @@ mod tests {
             ("execveat", libc::SYS_execveat),
             ("futex_waitv", libc::SYS_futex_waitv),
         ] {
-            assert_eq!(NATIVE_CALLS.get(name).copied(), u32::try_from(number).ok(), "{name}");
+            assert_eq!(
+                NATIVE_CALLS.get(name).copied(),
+                u32::try_from(number).ok(),
+                "{name}"
+            );
         }
         assert_eq!(NATIVE_CALLS.get("file_setattr"), Some(&469));
         assert_eq!(NATIVE_CALLS.get("no_such_call"), None);

@@ -7,5 +7,6 @@ mod lifecycle;
 mod logs;
 mod network;
 mod paths;
+mod placement;
 mod security;
 mod support;

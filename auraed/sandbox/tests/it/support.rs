@@ -248,6 +248,32 @@ fn is_static(path: &Path) -> bool {
     })
 }
 
+/// The directories of a group that are there, in whichever hierarchy.
+pub(crate) fn cgroup_directories(path: &str) -> Vec<PathBuf> {
+    let relative = path.trim_start_matches('/');
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup"))
+        .filter_map(|line| line.split(' ').nth(4));
+    points
+        .map(|point| Path::new(point).join(relative))
+        .filter(|directory| directory.is_dir())
+        .collect()
+}
+
+/// What the first file of these names holds in a group of any hierarchy.
+pub(crate) fn cgroup_value(path: &str, files: &[&str]) -> Option<String> {
+    let directories = cgroup_directories(path);
+    let paths = files
+        .iter()
+        .flat_map(|file| directories.iter().map(move |directory| directory.join(file)));
+    let text = paths
+        .into_iter()
+        .find_map(|path| fs_err::read_to_string(path).ok())?;
+    Some(text.trim().to_owned())
+}
+
 /// A network namespace that nothing else holds.
 pub(crate) fn network_namespace() -> OwnedFd {
     let own = fs_err::read_link("/proc/self/ns/net").unwrap();
