@@ -115,7 +115,7 @@ fn services(
     let images = Images::new(foundation.images.clone(), foundation.engine.clone());
     let observe = Observe::new(foundation.engine.clone(), node, watcher);
     let health = HealthServer::new(HealthService::from_health_reporter(health));
-    Services::new(&foundation.engine, images, observe, health)
+    Services::new(&foundation.engine, &foundation.sandboxes, images, observe, health)
 }
 
 fn cgroup_version(version: Version) -> &'static str {

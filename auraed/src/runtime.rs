@@ -5,9 +5,12 @@
 
 mod exec;
 mod images;
+pub mod sandboxes;
 mod signal;
+pub(crate) mod writable;
 
 pub use images::Images;
+pub use sandboxes::Sandboxes;
 
 use crate::schedule::Engine;
 use crate::server::status::Failure;

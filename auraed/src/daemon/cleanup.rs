@@ -33,6 +33,8 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
     let foundation = Foundation::lay(config).await?;
     let mut failures = Vec::new();
     remove_pods(&foundation, extent.grace, &mut failures).await;
+    let left = foundation.sandboxes.remove_all().await;
+    failures.extend(left.iter().map(|error| chain(error)));
     remove_strays(config, &foundation, &mut failures).await;
     let (network, locks) = foundation.dismantle().await;
     if let Err(error) = network.remove().await {

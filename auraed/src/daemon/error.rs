@@ -1,5 +1,6 @@
 //! Why the daemon could not start, or ended.
 
+use crate::runtime::sandboxes::SandboxError;
 use crate::schedule;
 use crate::server::{BindError, ServeError};
 use auraed_identity::IdentityError;
@@ -80,6 +81,9 @@ pub enum DaemonError {
     /// The pod engine.
     #[error("cannot start the pod engine")]
     Engine(#[from] schedule::StartError),
+    /// Sandboxes.
+    #[error("cannot take over the sandboxes")]
+    Sandboxes(#[from] SandboxError),
     /// The API's socket.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -4,6 +4,7 @@ use super::locks::Locks;
 use super::{DaemonError, images, places};
 use crate::config::Config;
 use crate::network::PodNetwork;
+use crate::runtime::{Sandboxes, sandboxes};
 use crate::schedule::{Dependencies, Directories, Engine};
 use crate::server;
 use auraed_image::Store;
@@ -19,6 +20,7 @@ pub(super) struct Foundation {
     pub(super) host: Arc<Host>,
     pub(super) network: PodNetwork,
     pub(super) images: Store,
+    pub(super) sandboxes: Sandboxes,
     pub(super) engine: Engine,
     /// Freed last.
     locks: Locks,
@@ -51,6 +53,18 @@ impl Foundation {
         })?);
         let network = start_network(config, &state).await?;
         let images = images::open(config, &state).await?;
+        let sandboxes = Sandboxes::start(sandboxes::Dependencies {
+            state: state.clone(),
+            images: images.clone(),
+            host: Arc::clone(&host),
+            network: network.clone(),
+            directories: sandboxes::Directories {
+                state: config.state_dir.clone(),
+                run: config.run_dir.clone(),
+            },
+        })
+        .await?;
+        // It removes what belongs to nobody.
         let engine = Engine::start(Dependencies {
             state: state.clone(),
             images: images.clone(),
@@ -61,15 +75,18 @@ impl Foundation {
                 run: config.run_dir.clone(),
                 log: config.log_dir.clone(),
             },
+            others: sandboxes.live(),
         })
         .await?;
         network.reconcile().await;
+        sandboxes.settle();
         Ok(Self {
             config: config.clone(),
             state,
             host,
             network,
             images,
+            sandboxes,
             engine,
             locks,
         })
@@ -83,9 +100,10 @@ impl Foundation {
         drop(locks);
     }
 
-    /// Ends engine, images and state; what is left is the network, and the locks that keep others away.
+    /// Ends both engines, images and state; what is left is the network, and the locks that keep others away.
     pub(super) async fn dismantle(self) -> (PodNetwork, Locks) {
         self.engine.shutdown().await;
+        self.sandboxes.shutdown().await;
         self.state.close().await;
         (self.network, self.locks)
     }

@@ -1,5 +1,6 @@
 //! The front of the engine: finds pods, hands commands to their drivers, answers from what they published.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Dependencies {
     pub network: PodNetwork,
     /// Where things are kept.
     pub directories: Directories,
+    /// Ids in the same directories and cgroups that are not pods'.
+    pub others: HashSet<String>,
 }
 
 /// Where the engine keeps things. All absolute.
@@ -103,6 +106,7 @@ impl Engine {
             host,
             network,
             directories,
+            others,
         } = dependencies;
         let system = rustix::system::sysinfo();
         // Both are 64 bits wide where this runs; `as` is for those where they are not.
@@ -117,7 +121,7 @@ impl Engine {
             memory_bytes,
         };
         let registry = Arc::new(Registry::new(node, Clock::system()));
-        registry.recover().await?;
+        registry.recover(&others).await?;
         Ok(Engine { registry })
     }
 
@@ -200,6 +204,12 @@ impl Engine {
     /// [`EngineError::PodNotFound`], [`EngineError::Ambiguous`].
     pub fn get(&self, reference: &str) -> Result<Arc<PodStatus>, EngineError> {
         find(&self.registry.outlets().statuses, reference)
+    }
+
+    /// Whether an id is a pod's.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.list().iter().any(|status| status.id == *id)
     }
 
     /// All pods, by id.

@@ -41,8 +41,12 @@ pub(super) struct Recovered {
     pub(super) adopted: Option<Adopted>,
 }
 
-/// Looks at everything, and removes what belongs to nobody.
-pub(super) async fn all(node: &Node, clock: Clock) -> Result<Vec<Recovered>, StartError> {
+/// Looks at everything, and removes what belongs to nobody: neither to a pod nor to one of `others`.
+pub(super) async fn all(
+    node: &Node,
+    clock: Clock,
+    others: &HashSet<String>,
+) -> Result<Vec<Recovered>, StartError> {
     for directory in [&node.directories.state, &node.directories.run] {
         files::make_private(&directory.join("pods")).map_err(StartError::Directory)?;
     }
@@ -54,8 +58,9 @@ pub(super) async fn all(node: &Node, clock: Clock) -> Result<Vec<Recovered>, Sta
         .filter_map(std::future::ready)
         .collect::<Vec<_>>()
         .await;
-    let logs = unknown_logs(node, &known).await;
-    remove_leftovers(node, &known, logs).await;
+    let owners: HashSet<String> = known.union(others).cloned().collect();
+    let logs = unknown_logs(node, &owners).await;
+    remove_leftovers(node, &owners, logs).await;
     tell_network(node, &known, &recovered);
     Ok(recovered)
 }

@@ -3,7 +3,7 @@
 //! A lock guards the map, and nobody waits under it. A driver that panics (a fault of ours) takes no other down: its pod
 //! runs on, and is recovered as after a crash of the daemon.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -192,14 +192,14 @@ impl Registry {
         self.outlets.statuses.get(&pod.id).ok_or_else(not_found)
     }
 
-    /// Takes over what an earlier daemon left. Called once, first.
-    pub(super) async fn recover(self: &Arc<Self>) -> Result<(), StartError> {
+    /// Takes over what an earlier daemon left, and leaves what `others` have. Called once, first.
+    pub(super) async fn recover(self: &Arc<Self>, others: &HashSet<String>) -> Result<(), StartError> {
         let (registry, watch) = (Arc::clone(self), self.outlets.statuses.watch(None));
         self.drivers.spawn(async move {
             let stop = registry.stop.clone();
             stop.run_until_cancelled(shares::follow(registry, watch)).await;
         });
-        for recovered in recover::all(&self.node, self.clock).await? {
+        for recovered in recover::all(&self.node, self.clock, others).await? {
             self.resume(recovered);
         }
         Ok(())

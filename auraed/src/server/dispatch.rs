@@ -3,12 +3,15 @@
 use super::status::Failure;
 use super::{MAX_MESSAGE_BYTES, mount, schedule};
 use crate::observe::Observe;
+use crate::runtime::sandboxes::{Containers, SandboxCalls, Sandboxes};
 use crate::runtime::{Images, Runtime};
 use crate::schedule::Engine;
 use auraed_api::mount::v0::mount_service_server::MountServiceServer;
 use auraed_api::observe::v0::observe_service_server::ObserveServiceServer;
+use auraed_api::runtime::v0::container_service_server::ContainerServiceServer;
 use auraed_api::runtime::v0::image_service_server::ImageServiceServer;
 use auraed_api::runtime::v0::runtime_service_server::RuntimeServiceServer;
+use auraed_api::runtime::v0::sandbox_service_server::SandboxServiceServer;
 use auraed_api::schedule::v0::schedule_service_server::ScheduleServiceServer;
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,6 +35,8 @@ pub struct Services {
     mount: MountServiceServer<mount::Mount>,
     runtime: RuntimeServiceServer<Runtime>,
     images: ImageServiceServer<Images>,
+    sandboxes: SandboxServiceServer<SandboxCalls>,
+    containers: ContainerServiceServer<Containers>,
     observe: ObserveServiceServer<Observe>,
     health: HealthServer<HealthService>,
     reflection: Arc<LazyLock<Reflection>>,
@@ -44,18 +49,23 @@ impl Services {
     #[must_use]
     pub fn new(
         engine: &Engine,
+        sandboxes: &Sandboxes,
         images: Images,
         observe: Observe,
         health: HealthServer<HealthService>,
     ) -> Self {
-        let schedule = schedule::Schedule::new(engine.clone());
+        let schedule = schedule::Schedule::new(engine.clone(), sandboxes.clone());
         let mount = mount::Mount::new(engine.clone());
         let runtime = Runtime::new(engine.clone());
+        let containers = Containers::new(sandboxes.clone());
+        let sandboxes = SandboxCalls::new(sandboxes.clone(), engine.clone());
         Self {
             schedule: ScheduleServiceServer::new(schedule).max_decoding_message_size(MAX_MESSAGE_BYTES),
             mount: MountServiceServer::new(mount).max_decoding_message_size(MAX_MESSAGE_BYTES),
             runtime: RuntimeServiceServer::new(runtime).max_decoding_message_size(MAX_MESSAGE_BYTES),
             images: ImageServiceServer::new(images).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            sandboxes: SandboxServiceServer::new(sandboxes).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            containers: ContainerServiceServer::new(containers).max_decoding_message_size(MAX_MESSAGE_BYTES),
             observe: ObserveServiceServer::new(observe).max_decoding_message_size(MAX_MESSAGE_BYTES),
             health,
             reflection: Arc::new(LazyLock::new(reflection)),
@@ -72,6 +82,8 @@ impl Services {
             "aurae.mount.v0.MountService" => self.mount.call(request),
             "aurae.runtime.v0.RuntimeService" => self.runtime.call(request),
             "aurae.runtime.v0.ImageService" => self.images.call(request),
+            "aurae.runtime.v0.SandboxService" => self.sandboxes.call(request),
+            "aurae.runtime.v0.ContainerService" => self.containers.call(request),
             "aurae.observe.v0.ObserveService" => self.observe.call(request),
             "grpc.health.v1.Health" => self.health.call(request),
             "grpc.reflection.v1.ServerReflection" => {

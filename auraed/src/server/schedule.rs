@@ -1,6 +1,7 @@
 //! `aurae.schedule.v0.ScheduleService` over the engine: messages in, values checked, messages out.
 
 use super::status::Failure;
+use crate::runtime::Sandboxes;
 use crate::schedule::{Change, Engine, Watch};
 use auraed_api::schedule::v0 as api;
 use auraed_api::schedule::v0::schedule_service_server::ScheduleService;
@@ -14,11 +15,13 @@ use tonic::{Request, Response, Status};
 #[derive(Clone)]
 pub(crate) struct Schedule {
     engine: Engine,
+    /// Whose ids are taken, too.
+    sandboxes: Sandboxes,
 }
 
 impl Schedule {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub(crate) fn new(engine: Engine, sandboxes: Sandboxes) -> Self {
+        Self { engine, sandboxes }
     }
 }
 
@@ -28,6 +31,9 @@ impl ScheduleService for Schedule {
 
     async fn now(&self, request: Request<api::NowRequest>) -> Result<Response<api::NowResponse>, Status> {
         let pod = pod(request.into_inner().pod)?;
+        if self.sandboxes.has(pod.id.as_str()) {
+            return Err(Failure::argument("pod.id", "is the id of a sandbox of this node").into_status());
+        }
         let status = self.engine.now(pod).await.map_err(Failure::from)?;
         Ok(Response::new(api::NowResponse {
             status: Some(status.as_ref().into()),

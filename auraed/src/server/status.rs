@@ -4,6 +4,7 @@
 //! fields where there are any (`BadRequest`). Errors of this daemon carry no secrets, so all of them may be told.
 
 use crate::observe::{LogError, NodeError};
+use crate::runtime::sandboxes::SandboxError;
 use crate::schedule::EngineError;
 use auraed_identity::InvalidClientId;
 use auraed_image::{ErrorKind, ImportError, InvalidReference, PullError, RemoveError};
@@ -63,6 +64,8 @@ pub(crate) enum Failure {
         source: Box<auraed_sandbox::Error>,
     },
     #[error(transparent)]
+    Executive(#[from] SandboxError),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -96,6 +99,7 @@ impl Failure {
             Self::Import(error) => image(error.kind()),
             Self::RemoveImage(error) => removal(error),
             Self::Sandbox { source, .. } => sandbox(source),
+            Self::Executive(error) => error.kind(),
             Self::Log(error) => error.kind(),
             Self::Node(_) => (Code::Internal, "NODE_UNREADABLE"),
         }
@@ -105,6 +109,7 @@ impl Failure {
         match self {
             Self::Pod(invalid) => invalid.problems(),
             Self::Engine(EngineError::Refused { problems }) => problems,
+            Self::Executive(error) => error.problems(),
             _ => &[],
         }
     }

@@ -11,6 +11,7 @@ mod crash;
 mod machine;
 mod node;
 mod pods;
+mod sandboxes;
 mod schedule_life;
 mod schedule_races;
 mod schedule_recovery;

@@ -1,0 +1,6 @@
+//! Calls on one container: made, started, stopped, removed.
+
+mod create;
+mod remove;
+mod start;
+mod stop;

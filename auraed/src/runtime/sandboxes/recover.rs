@@ -1,0 +1,258 @@
+//! What an earlier daemon left: sandboxes that run on, sandboxes that ended meanwhile, and what belongs to nobody.
+//!
+//! ```text
+//!   a row ─► Making ──────────────────► forgotten: nobody was told of it, and what there is of it is nobody's
+//!        ├─► Ready, its init answers ─► adopted; its containers are as the init says
+//!        ├─► Ready or Ended otherwise ► gives back what it had ([`Shared::settle_all`]); its containers are as recorded
+//!        └─► Released ────────────────► listed
+//!   files without a row ──────────────► removed
+//! ```
+//!
+//! Run directories, cgroups and interfaces of nobody are removed by who starts after this: the pod engine and the network.
+
+use super::entry::{Container, Entry};
+use super::error::SandboxError;
+use super::listen::{self, Ending};
+use super::record::{ContainerRecord, Phase, SandboxRecord, now};
+use super::{Shared, spec};
+use crate::files;
+use crate::server::chain;
+use api::ContainerState;
+use auraed_api::runtime::v0 as api;
+use auraed_sandbox::{ContainerRun, Events, Sandbox};
+use auraed_state::{ContainerRow, SandboxRow};
+use futures_util::StreamExt as _;
+use prost::Message as _;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sandboxes that are looked at side by side.
+const AT_ONCE: usize = 16;
+
+/// A pod init answers at once; one that is stopped, or whose machine is that busy, is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Adopted = (Sandbox, Events, Vec<ContainerRun>);
+
+impl Shared {
+    /// Looks at everything, and removes files that belong to nobody.
+    pub(super) async fn recover(self: &Arc<Self>) -> Result<(), SandboxError> {
+        let rows = self.node.state.sandboxes().await?;
+        let containers = self.node.state.containers().await?;
+        let mut entries = Vec::new();
+        for row in rows {
+            match read(&row) {
+                Ok(entry) if entry.phase() == Phase::Making => {
+                    self.node.state.remove_sandbox(&row.id).await?;
+                }
+                Ok(entry) => entries.push(Arc::new(entry)),
+                Err(error) => tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read"),
+            }
+        }
+        let known: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id(), entry)).collect();
+        for row in containers {
+            let Some(entry) = known.get(row.sandbox.as_str()) else {
+                continue;
+            };
+            match read_container(&row) {
+                Ok(container) => entry.add(Arc::new(container)),
+                Err(error) => tracing::error!(container = row.id, %error, "a container cannot be read"),
+            }
+        }
+        futures_util::stream::iter(&entries)
+            .for_each_concurrent(AT_ONCE, |entry| self.recover_one(entry))
+            .await;
+        let directories = self.node.directories.clone();
+        let swept = tokio::task::spawn_blocking({
+            let entries = entries.clone();
+            move || sweep(&directories, &entries)
+        });
+        let swept = swept
+            .await
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        swept.map_err(|source| SandboxError::Files {
+            action: "look through the files of",
+            id: "sandboxes".to_owned(),
+            source,
+        })?;
+        self.empty_removed();
+        Ok(())
+    }
+
+    async fn recover_one(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let adopted = match entry.phase() {
+            Phase::Ready => self.adopt(entry.id()).await,
+            _ => None,
+        };
+        if let Some((sandbox, events, runs)) = adopted {
+            let mut addresses = Vec::new();
+            if entry.own_network() {
+                self.node
+                    .network
+                    .adopt(entry.id(), Some(spec::ports(&entry.spec)));
+                addresses = self.node.network.addresses(entry.id()).await;
+            }
+            entry.set_running(sandbox, addresses);
+            self.registry.restore(entry);
+            for run in runs {
+                if let Some(container) = entry.container(&run.name) {
+                    self.apply(entry, &container, listen::told(run));
+                }
+            }
+            self.settle_untold(entry).await;
+            self.listen(entry, events);
+            tracing::info!(sandbox = entry.id(), "a sandbox is here again");
+            return;
+        }
+        if entry.own_network() && entry.phase() != Phase::Released {
+            self.node.network.adopt(entry.id(), None);
+        }
+        self.registry.restore(entry);
+        if entry.phase() == Phase::Ready {
+            entry.set_message("it ended while no daemon ran".to_owned());
+            drop(entry.set_phase(&self.node.state, Phase::Ended));
+        }
+        self.settle_containers(entry, Ending::Unknown).await;
+        self.settle_failed_starts(entry).await;
+        tracing::info!(sandbox = entry.id(), "a sandbox has ended");
+    }
+
+    /// The kernel ends what an init held; one that does not answer is ended by force.
+    async fn adopt(&self, id: &str) -> Option<Adopted> {
+        match tokio::time::timeout(PATIENCE, Sandbox::adopt(&self.node.host, id)).await {
+            Ok(Ok(adopted)) => adopted,
+            Ok(Err(error)) => {
+                tracing::error!(
+                    sandbox = id,
+                    error = chain(&error),
+                    "a sandbox's init does not answer"
+                );
+                None
+            }
+            Err(_) => {
+                tracing::error!(sandbox = id, "a sandbox's init does not answer");
+                None
+            }
+        }
+    }
+
+    /// Containers that were said to run and of which the init does not tell: it knows no more than the newest run of
+    /// each name, and each has one.
+    async fn settle_untold(&self, entry: &Entry) {
+        for container in entry.containers() {
+            let live_pid = container.status().pid;
+            if container.state() == ContainerState::Running && live_pid == 0 {
+                let change = match self.recorded(entry, &container).await {
+                    Some(run) => listen::exited(run),
+                    None => listen::lost(Ending::Unknown),
+                };
+                self.apply(entry, &container, change);
+            }
+        }
+    }
+
+    /// Containers that ran although their start was not written down any more: their init recorded their end.
+    async fn settle_failed_starts(&self, entry: &Entry) {
+        for container in entry.containers() {
+            if container.state() == ContainerState::Created
+                && let Some(run) = self.recorded(entry, &container).await
+            {
+                self.apply(entry, &container, listen::exited(run));
+            }
+        }
+    }
+
+    /// Lets sandboxes that have ended give back what they had.
+    pub(super) fn settle_all(self: &Arc<Self>) {
+        for entry in self.registry.sandboxes() {
+            if entry.phase() != Phase::Ended {
+                continue;
+            }
+            let (shared, stop) = (Arc::clone(self), self.stop.clone());
+            let settling = async move {
+                let _turn = entry.turn.write().await;
+                if let Err(error) = shared.end(&entry).await {
+                    tracing::warn!(
+                        sandbox = entry.id(),
+                        error = chain(&error),
+                        "what a sandbox had is not given back yet"
+                    );
+                }
+            };
+            self.tasks
+                .spawn(async move { stop.run_until_cancelled(settling).await });
+        }
+    }
+
+    fn empty_removed(&self) {
+        let removed = self.node.directories.removed();
+        self.tasks.spawn_blocking(move || {
+            for entry in fs_err::read_dir(removed)? {
+                files::remove_tree(&entry?.path())?;
+            }
+            io::Result::Ok(())
+        });
+    }
+}
+
+fn read(row: &SandboxRow) -> Result<Entry, prost::DecodeError> {
+    let spec = api::SandboxSpec::decode(row.spec.as_slice())?;
+    Ok(Entry::new(spec, SandboxRecord::decode(row.record.as_slice())?))
+}
+
+fn read_container(row: &ContainerRow) -> Result<Container, prost::DecodeError> {
+    let spec = api::ContainerSpec::decode(row.spec.as_slice())?;
+    Ok(Container::new(
+        spec,
+        ContainerRecord::decode(row.record.as_slice())?,
+    ))
+}
+
+/// Moves away files of sandboxes and containers that nobody knows.
+fn sweep(directories: &super::Directories, entries: &[Arc<Entry>]) -> io::Result<()> {
+    let removed = directories.removed();
+    files::make_private(&removed)?;
+    let mut count = 0;
+    let mut discard = |path: &Path| {
+        count += 1;
+        fs_err::rename(path, removed.join(format!("{}-{count}-start", now())))
+    };
+    let known: HashSet<&str> = entries.iter().map(|entry| entry.id()).collect();
+    for found in fs_err::read_dir(directories.all())? {
+        let path = found?.path();
+        if path != removed && !name(&path).is_some_and(|name| known.contains(name)) {
+            discard(&path)?;
+        }
+    }
+    for entry in entries {
+        let containers = entry.containers();
+        let known: HashSet<&str> = containers.iter().map(|container| container.id()).collect();
+        let places = directories.sandbox(entry.id()).join("containers");
+        for path in list(&places)? {
+            if !name(&path).is_some_and(|name| known.contains(name)) {
+                discard(&path)?;
+            }
+        }
+        for path in list(&directories.specs(entry.id()))? {
+            let id = name(&path).and_then(|name| name.strip_suffix(".pb"));
+            if !id.is_some_and(|id| known.contains(id)) {
+                fs_err::remove_file(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list(directory: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    match fs_err::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+    }
+}
+
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}

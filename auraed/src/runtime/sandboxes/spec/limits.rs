@@ -1,0 +1,103 @@
+//! Limits of the API as the kernel's.
+
+use auraed_api::runtime::v0 as api;
+use auraed_sandbox::cgroup::Limits;
+
+/// What is written into a cgroup. What is absent stays as it is.
+pub(in crate::runtime::sandboxes) fn limits(resources: &api::LinuxResources) -> Limits {
+    // Negative is unlimited, which is 0 there.
+    let bound = |value: Option<i64>| value.map(|value| u64::try_from(value).unwrap_or(0));
+    Limits {
+        // 0 is no wish at all, as in the OCI's runtime specification.
+        cpu_shares: resources.cpu_shares.filter(|shares| *shares != 0),
+        cpu_quota_us: resources.cpu_quota_us.filter(|quota| *quota != 0),
+        cpu_period_us: resources.cpu_period_us.filter(|period| *period != 0),
+        memory_bytes: bound(resources.memory_bytes.filter(|bytes| *bytes != 0)),
+        pids: bound(resources.pids.filter(|pids| *pids != 0)),
+        cpuset_cpus: resources.cpuset_cpus.clone(),
+        cpuset_mems: resources.cpuset_mems.clone(),
+        memory_swap_bytes: resources.memory_swap_bytes,
+        huge_pages: resources
+            .huge_pages
+            .iter()
+            .map(|limit| (limit.page_size.clone(), limit.bytes))
+            .collect(),
+        unified: resources.unified.clone().into_iter().collect(),
+        ..Limits::default()
+    }
+}
+
+/// `old` with what `new` says: absent values stay.
+pub(in crate::runtime::sandboxes) fn merged(
+    old: &api::LinuxResources,
+    new: &api::LinuxResources,
+) -> api::LinuxResources {
+    let mut unified = old.unified.clone();
+    unified.extend(new.unified.clone());
+    let mut huge_pages = old.huge_pages.clone();
+    huge_pages.retain(|limit| {
+        new.huge_pages
+            .iter()
+            .all(|other| other.page_size != limit.page_size)
+    });
+    huge_pages.extend(new.huge_pages.iter().cloned());
+    api::LinuxResources {
+        cpu_shares: new.cpu_shares.or(old.cpu_shares),
+        cpu_quota_us: new.cpu_quota_us.or(old.cpu_quota_us),
+        cpu_period_us: new.cpu_period_us.or(old.cpu_period_us),
+        cpuset_cpus: new.cpuset_cpus.clone().or_else(|| old.cpuset_cpus.clone()),
+        cpuset_mems: new.cpuset_mems.clone().or_else(|| old.cpuset_mems.clone()),
+        memory_bytes: new.memory_bytes.or(old.memory_bytes),
+        memory_swap_bytes: new.memory_swap_bytes.or(old.memory_swap_bytes),
+        pids: new.pids.or(old.pids),
+        oom_score_adj: new.oom_score_adj.or(old.oom_score_adj),
+        huge_pages,
+        unified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negative_is_unlimited_and_absent_stays() {
+        let resources = api::LinuxResources {
+            cpu_quota_us: Some(-1),
+            memory_bytes: Some(-1),
+            pids: Some(100),
+            cpu_shares: Some(0),
+            ..api::LinuxResources::default()
+        };
+        let limits = limits(&resources);
+        assert_eq!(limits.cpu_quota_us, Some(-1));
+        assert_eq!(limits.memory_bytes, Some(0));
+        assert_eq!(limits.pids, Some(100));
+        assert_eq!((limits.cpu_shares, limits.cpu_period_us), (None, None));
+    }
+
+    #[test]
+    fn an_update_changes_what_it_names() {
+        let page = |page_size: &str, bytes| api::HugePageLimit {
+            page_size: page_size.into(),
+            bytes,
+        };
+        let old = api::LinuxResources {
+            cpu_shares: Some(2),
+            memory_bytes: Some(1 << 20),
+            huge_pages: vec![page("2MB", 1), page("1GB", 2)],
+            unified: [("memory.high".to_owned(), "max".to_owned())].into(),
+            ..api::LinuxResources::default()
+        };
+        let new = api::LinuxResources {
+            memory_bytes: Some(2 << 20),
+            huge_pages: vec![page("2MB", 3)],
+            unified: [("memory.low".to_owned(), "0".to_owned())].into(),
+            ..api::LinuxResources::default()
+        };
+        let both = merged(&old, &new);
+        assert_eq!((both.cpu_shares, both.memory_bytes), (Some(2), Some(2 << 20)));
+        assert_eq!(both.huge_pages, [page("1GB", 2), page("2MB", 3)]);
+        assert_eq!(both.unified.len(), 2);
+    }
+}
