@@ -11,7 +11,7 @@ use super::{Blob, Store, parts};
 use crate::home;
 
 /// Raise it when a recipe changes.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 const TEST_IMAGES: &str = "registry.k8s.io/e2e-test-images";
 const STAGING: &str = "gcr.io/k8s-staging-cri-tools";
@@ -19,7 +19,7 @@ const LIBRARY: &str = "docker.io/library";
 
 const HTTPD: &str = "#!/bin/sh
 # Stands in for Apache's, whose start its users wait for in the log.
-echo \"[mpm_event:notice] stand-in configured -- resuming normal operations\"
+echo \"[mpm_event:notice] httpd (stand-in) configured -- resuming normal operations\"
 exec httpd -f -v -p 80 -h /usr/local/apache2/htdocs
 ";
 
