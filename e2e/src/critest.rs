@@ -183,7 +183,11 @@ impl Ground {
     pub fn run(&self, socket: &Path, transport: Transport, focus: Option<&str>) -> anyhow::Result<Report> {
         let name = format!("{}-critest-{}", self.name, transport.name());
         let report = self.scratch.path().join("log").join(format!("{name}.json"));
+        let directory = self.scratch.path().join(format!("{name}.tmp"));
+        fs_err::create_dir_all(&directory)?;
         let mut launch = Launch::new("critest", home::built("critest")?)
+            // It does not remove all that it makes there.
+            .env("TMPDIR", directory)
             .arg(format!("--runtime-endpoint=unix://{}", socket.display()))
             .arg(format!("--ginkgo.json-report={}", report.display()))
             .arg(format!("--ginkgo.skip={LEFT_OUT}"))

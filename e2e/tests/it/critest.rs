@@ -1,0 +1,85 @@
+//! critest over auraed with cri-shim: every specification that applies here passes, over either transport, and nothing is
+//! left of what they made.
+//!
+//! One node a transport, in network namespaces of their own, so that both runs go on beside each other. docs/critest.md
+//! lists what does not apply; a specification that finds a new reason not to apply is noticed here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use e2e::critest::{Ground, Report, Transport};
+use e2e::leftovers::Snapshot;
+use e2e::scratch::Scratch;
+use e2e::suite::{ground, skip};
+
+/// How many pass where AppArmor is missing; more where it is not.
+const PASSED: usize = 107;
+const NOT_APPLICABLE: &str = include_str!("../../../docs/critest.md");
+
+#[test]
+fn critest_passes_over_spdy() {
+    critest_passes("critest_passes_over_spdy", "critest-spdy", Transport::Spdy);
+}
+
+#[test]
+fn critest_passes_over_websocket() {
+    critest_passes(
+        "critest_passes_over_websocket",
+        "critest-ws",
+        Transport::Websocket,
+    );
+}
+
+fn critest_passes(test: &str, name: &str, transport: Transport) {
+    if skip(test) {
+        return;
+    }
+    let scratch = &ground().scratch;
+    if let Err(error) = run(scratch, name, transport) {
+        scratch.mark_failed();
+        panic!("{error:?}\n");
+    }
+}
+
+fn run(scratch: &Arc<Scratch>, name: &str, transport: Transport) -> anyhow::Result<()> {
+    let ground = Ground::make(scratch, name)?;
+    let node = ground.node()?;
+    let before = Snapshot::take(&node)?;
+    let report = ground.run(&node.cri_socket(), transport, None)?;
+    check(&report)?;
+    before.nothing_left(&node, Duration::from_secs(30))?;
+    node.stop()
+}
+
+fn check(report: &Report) -> anyhow::Result<()> {
+    ensure!(
+        report.failed.is_empty(),
+        "{} specifications fail:\n{}",
+        report.failed.len(),
+        report.failures()
+    );
+    let listed = listed();
+    let unlisted: Vec<_> = report
+        .skipped
+        .iter()
+        .filter(|(name, _)| !listed.contains(name.as_str()))
+        .collect();
+    ensure!(unlisted.is_empty(), "docs/critest.md does not list {unlisted:#?}");
+    ensure!(
+        report.passed.len() >= PASSED,
+        "only {} specifications pass: {:#?}",
+        report.passed.len(),
+        report.passed.keys()
+    );
+    Ok(())
+}
+
+/// The first column of the table.
+fn listed() -> BTreeSet<&'static str> {
+    let cells = NOT_APPLICABLE
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(name, _)| name).collect()
+}
