@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("auraed-state", &["auraed-api", "auraed-types"]),
     ("auraed-identity", &["auraed-api", "auraed-types"]),
     ("auraed-image", &["auraed-api", "auraed-types"]),
+    ("auraed-cni", &[]),
     ("auraed-pod-init", &[]),
     // It carries the pod init's program and speaks its protocol.
     (
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auraed-state",
             "auraed-identity",
             "auraed-image",
+            "auraed-cni",
             "auraed-sandbox",
         ],
     ),
