@@ -32,7 +32,7 @@ pub(super) enum Extent {
 }
 
 /// What is unpacked together: a directory of the cache, and packages.
-const TREES: [(&str, &[&str], Extent); 4] = [
+const TREES: [(&str, &[&str], Extent); 5] = [
     ("busybox", &["busybox-static"], Extent::Named),
     ("docker-registry", &["docker-registry"], Extent::Named),
     (
@@ -46,6 +46,22 @@ const TREES: [(&str, &[&str], Extent); 4] = [
             "libssl3",
             "zlib1g",
             "libcrypt1",
+        ],
+        Extent::Named,
+    ),
+    // The reference network plugins, and the iptables that some of them run.
+    (
+        "cni",
+        &[
+            "containernetworking-plugins",
+            "iptables",
+            "libip4tc2",
+            "libip6tc2",
+            "libmnl0",
+            "libnetfilter-conntrack3",
+            "libnfnetlink0",
+            "libnftnl11",
+            "libxtables12",
         ],
         Extent::Named,
     ),
