@@ -208,6 +208,28 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether another limit would have done: it is not the machine that is broken.
+    pub fn is_of_a_limit(&self) -> bool {
+        matches!(
+            self,
+            Error::Invalid(_) | Error::Missing { .. } | Error::Unified { .. } | Error::Limit { .. }
+        )
+    }
+
+    /// The error and what is behind it, in one sentence.
+    pub(crate) fn sentence(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
 impl Qos {
     const ALL: [Qos; 3] = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort];
 

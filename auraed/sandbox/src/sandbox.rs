@@ -317,7 +317,7 @@ impl Sandbox {
     /// Changes the limits of a running container; values that are absent stay.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] if it has no cgroup (any more), [`Error::Cgroup`] if the kernel does not take a value.
+    /// [`Error::NotRunning`] if it has no cgroup (any more), [`Error::Refused`] if the kernel does not take a value.
     pub async fn update(&self, container: &str, limits: &cgroup::Limits) -> Result<(), Error> {
         let group = self.container_cgroup(container).ok_or(Error::NotRunning)?;
         let limits = limits.clone();

@@ -345,5 +345,10 @@ pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 
 pub(super) fn cgroup_error(step: &'static str, id: &str) -> impl FnOnce(cgroup::Error) -> Error {
     let id = id.to_owned();
-    move |source| Error::Cgroup { step, id, source }
+    move |source| {
+        if source.is_of_a_limit() {
+            return Error::Refused(source.sentence());
+        }
+        Error::Cgroup { step, id, source }
+    }
 }

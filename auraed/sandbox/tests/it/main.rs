@@ -10,3 +10,4 @@ mod paths;
 mod placement;
 mod security;
 mod support;
+mod resources;

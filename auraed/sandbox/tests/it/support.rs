@@ -299,6 +299,22 @@ pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Reads a pipe to its end, or a terminal until its last user has closed it.
+pub(crate) async fn read_to_end(stream: &OwnedFd) -> String {
+    let mut text = String::new();
+    let mut chunk = [0; 4096];
+    let begin = Instant::now();
+    loop {
+        assert!(begin.elapsed() < PATIENCE, "{text}");
+        match rustix::io::read(stream, &mut chunk) {
+            Ok(0) | Err(rustix::io::Errno::IO) => return text,
+            Ok(count) => text.push_str(std::str::from_utf8(&chunk[..count]).unwrap()),
+            Err(rustix::io::Errno::AGAIN) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// The next event, which must come.
 pub(crate) async fn event(events: &mut Events) -> SandboxEvent {
     tokio::time::timeout(PATIENCE, events.next())
