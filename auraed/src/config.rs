@@ -10,9 +10,11 @@ pub use file::File;
 pub use flags::Flags;
 
 use auraed_identity::TrustDomain;
+use auraed_image::Pinned;
 use auraed_sandbox::network::Ipv4Subnet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where the file is looked for; its absence is no error.
 pub const DEFAULT_FILE: &str = "/etc/aurae/auraed.toml";
@@ -34,7 +36,7 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// The pod network.
     pub network: Network,
-    /// Registries and their credentials.
+    /// Images, registries and their credentials.
     pub images: Images,
     /// Rotation of the containers' logs.
     pub container_logs: ContainerLogs,
@@ -57,11 +59,22 @@ pub struct Network {
     pub mtu: Option<u32>,
 }
 
-/// Registries and their credentials.
+/// Images, registries and their credentials.
 #[derive(Clone, Debug)]
 pub struct Images {
     /// A docker `config.json` with credentials.
     pub docker_config: Option<PathBuf>,
+    /// Images that who tidies up is to leave alone.
+    pub pinned: Pinned,
+    /// Layers of one pull that are fetched and unpacked side by side, at least 1.
+    pub parallel_layers: u32,
+    /// Layers of all pulls that are, at least 1.
+    pub parallel_layers_of_all: u32,
+    /// Bytes that parts of large layers may take together, so that an interrupted pull goes on where it was. None are
+    /// kept with 0.
+    pub partial_layers_bytes: u64,
+    /// How long a part is kept that no pull asks for.
+    pub partial_layers_age: Duration,
     /// Registries that need something said about them.
     pub registries: Vec<Registry>,
 }
@@ -172,10 +185,7 @@ impl Config {
             cgroup_root: cgroup_root(file.cgroup_root.unwrap_or_else(|| "aurae".into()))?,
             trust_domain: trust_domain(file.trust_domain.as_deref().unwrap_or("aurae.local"))?,
             network: Network::build(file.network)?,
-            images: Images {
-                docker_config: file.images.docker_config,
-                registries: file.images.registries,
-            },
+            images: Images::build(file.images)?,
             container_logs: ContainerLogs::build(&file.container_logs)?,
             log: Log {
                 level: file.log.level.unwrap_or_else(|| "info".into()),
@@ -239,6 +249,32 @@ impl Network {
             subnet,
             table,
             mtu,
+        })
+    }
+}
+
+impl Images {
+    fn build(file: file::Images) -> Result<Self, ConfigError> {
+        let parallel = |field, value: Option<u32>, default| {
+            let value = value.unwrap_or(default);
+            let valid = (1..=64).contains(&value);
+            check(field, &value.to_string(), valid, "must be between 1 and 64").map(|()| value)
+        };
+        let parallel_layers = parallel("images.parallel_layers", file.parallel_layers, 3)?;
+        let of_all = parallel("images.parallel_layers_of_all", file.parallel_layers_of_all, 6)?;
+        let pinned = Pinned::parse(&file.pinned).map_err(|error| ConfigError::Value {
+            field: "images.pinned",
+            value: file.pinned.join(", "),
+            rule: format!("cannot be used: {error}"),
+        })?;
+        Ok(Self {
+            docker_config: file.docker_config,
+            pinned,
+            parallel_layers,
+            parallel_layers_of_all: of_all,
+            partial_layers_bytes: file.partial_layers_bytes.unwrap_or(8 * 1024 * 1024 * 1024),
+            partial_layers_age: Duration::from_secs(file.partial_layers_seconds.unwrap_or(24 * 3600)),
+            registries: file.registries,
         })
     }
 }

@@ -23,6 +23,7 @@ pub use error::DaemonError;
 use crate::config::Config;
 use crate::observe::{LogWatcher, Node, Observe};
 use crate::runtime::Images;
+use crate::runtime::writable::WritableLayers;
 use crate::server::{self, Listener, ServeError, Services};
 use auraed_identity::Identity;
 use auraed_sandbox::cgroup::Version;
@@ -63,8 +64,9 @@ async fn serve(config: &Config, foundation: &Foundation, mut signals: Signals) -
     let stop = CancellationToken::new();
     let (watcher, watching) = LogWatcher::start(stop.clone()).map_err(DaemonError::Inotify)?;
     let renewing = tokio::spawn(renew(Arc::clone(&identity), stop.clone()));
+    let (images, tidying) = images(config, foundation, stop.clone());
     let health = HealthReporter::new();
-    let services = services(config, foundation, watcher, health.clone());
+    let services = services(config, foundation, images, watcher, health.clone());
     let mut serving = tokio::spawn(server::serve(listener, identity, services, stop.clone()));
 
     tracing::info!(
@@ -90,13 +92,25 @@ async fn serve(config: &Config, foundation: &Foundation, mut signals: Signals) -
             drain(serving, &mut signals).await
         }
     };
-    let _ = tokio::join!(watching, renewing);
+    let _ = tokio::join!(watching, renewing, tidying);
     result
+}
+
+fn images(config: &Config, foundation: &Foundation, stop: CancellationToken) -> (Images, JoinHandle<()>) {
+    Images::start(
+        foundation.images.clone(),
+        foundation.engine.clone(),
+        foundation.sandboxes.clone(),
+        config.images.pinned.clone(),
+        WritableLayers::new(&config.state_dir),
+        stop,
+    )
 }
 
 fn services(
     config: &Config,
     foundation: &Foundation,
+    images: Images,
     watcher: LogWatcher,
     health: HealthReporter,
 ) -> Services {
@@ -112,7 +126,6 @@ fn services(
         state_directory: config.state_dir.clone(),
         log_directory: config.log_dir.clone(),
     };
-    let images = Images::new(foundation.images.clone(), foundation.engine.clone());
     let observe = Observe::new(foundation.engine.clone(), node, watcher);
     let health = HealthServer::new(HealthService::from_health_reporter(health));
     Services::new(&foundation.engine, &foundation.sandboxes, images, observe, health)

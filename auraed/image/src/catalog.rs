@@ -9,6 +9,8 @@ use crate::{Image, Reference};
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Catalog {
     images: BTreeMap<String, Arc<Image>>,
+    /// Removed while containers used them; of no image that is above.
+    retired: BTreeMap<String, Arc<Image>>,
 }
 
 /// A name that an image gets.
@@ -29,12 +31,11 @@ pub(crate) struct Change {
 
 impl Catalog {
     pub(crate) fn new(images: impl IntoIterator<Item = Image>) -> Catalog {
-        Catalog {
-            images: images
-                .into_iter()
-                .map(|image| (image.id.clone(), Arc::new(image)))
-                .collect(),
-        }
+        let images = images
+            .into_iter()
+            .map(|image| (image.id.clone(), Arc::new(image)));
+        let (retired, images) = images.partition(|(_, image)| image.retired);
+        Catalog { images, retired }
     }
 
     pub(crate) fn list(&self) -> Vec<Arc<Image>> {
@@ -43,10 +44,18 @@ impl Catalog {
 
     /// The directories that images are made of.
     pub(crate) fn directories(&self) -> BTreeSet<String> {
-        self.images
-            .values()
-            .flat_map(|image| image.stack.iter().cloned())
-            .collect()
+        let images = self.images.values().chain(self.retired.values());
+        images.flat_map(|image| image.stack.iter().cloned()).collect()
+    }
+
+    /// By its whole id, also one that was removed while containers used it.
+    pub(crate) fn used(&self, id: &str) -> Option<Arc<Image>> {
+        self.images.get(id).or_else(|| self.retired.get(id)).cloned()
+    }
+
+    /// Those that were removed while containers used them.
+    pub(crate) fn retired(&self) -> Vec<Arc<Image>> {
+        self.retired.values().cloned().collect()
     }
 
     /// By tag, digest, id or the unique beginning of an id.
@@ -102,6 +111,13 @@ impl Catalog {
                 digests: old.digests.clone(),
                 ..image
             },
+            // Of one that was retired only the content comes back, not its names.
+            None if image.retired => Image {
+                tags: Vec::new(),
+                digests: Vec::new(),
+                retired: false,
+                ..image
+            },
             None => image,
         };
         let mut change = Change::default();
@@ -123,6 +139,7 @@ impl Catalog {
         // The new owner of a tag is written before the old one loses it, so that a crash between leaves it with two,
         // not with none.
         change.put.insert(0, image.clone());
+        self.retired.remove(&image.id);
         self.images.insert(image.id.clone(), image.clone());
         (image, change)
     }
@@ -160,10 +177,16 @@ impl Catalog {
 
     /// Puts an image in its new state, or away.
     pub(crate) fn replace(&mut self, id: &str, after: Option<Image>) {
-        match after {
-            Some(image) => self.images.insert(id.to_owned(), Arc::new(image)),
-            None => self.images.remove(id),
-        };
+        self.images.remove(id);
+        self.retired.remove(id);
+        if let Some(image) = after {
+            let place = if image.retired {
+                &mut self.retired
+            } else {
+                &mut self.images
+            };
+            place.insert(id.to_owned(), Arc::new(image));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::correction::CorrectionError;
 use crate::credentials::DockerConfigError;
 use crate::document::DocumentError;
 use crate::import::ArchiveError;
@@ -138,6 +139,8 @@ pub(crate) enum Failure {
     DockerConfig(#[from] DockerConfigError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Correction(CorrectionError),
     #[error("no space left on the file system of {}", directory.display())]
     NoSpace { directory: PathBuf },
     #[error("cannot use {}", path.display())]
@@ -156,6 +159,7 @@ impl Failure {
             Failure::Layer(error) => error.kind(),
             Failure::Archive(error) => error.kind(),
             Failure::NoSpace { .. } => ErrorKind::NoSpace,
+            Failure::Correction(error) => error.kind(),
             Failure::DockerConfig(_) | Failure::Io { .. } | Failure::Index { .. } | Failure::Stopped => {
                 ErrorKind::Internal
             }

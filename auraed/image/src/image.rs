@@ -32,6 +32,9 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// The names of the directories that make its root, top first; see `layers`.
     pub(crate) stack: Vec<String>,
+    /// Removed while containers used it: nothing finds it by its names, which are those it had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) retired: bool,
 }
 
 /// The defaults for a container of an image.
@@ -89,6 +92,7 @@ impl Image {
             config: ImageConfig::from(config),
             layers,
             stack: Vec::new(),
+            retired: false,
         }
     }
 }

@@ -20,7 +20,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::digest::Hasher;
 use crate::unpack::{self, UnpackError, Unpacked, limit};
-use crate::{Digest, ErrorKind};
+use crate::{Digest, ErrorKind, Usage};
 
 pub(crate) use channel::{ChunkReader, ChunkSender, chunks};
 pub(crate) use inflate::inflate;
@@ -102,7 +102,7 @@ impl LayerError {
 /// Unpacks a whole blob, plain or compressed, into a staging directory and checks what came out of it. Blocks.
 pub(crate) fn unpack_blob(plan: &Plan, blob: impl Read, ingest: &Ingest) -> Result<Staging, LayerError> {
     let layer = &plan.layer;
-    let staging = ingest
+    let mut staging = ingest
         .staging()
         .map_err(|error| LayerError::io(layer, ingest.path().to_owned(), error))?;
     let failed = |error| LayerError::io(layer, staging.path().to_owned(), error);
@@ -132,20 +132,30 @@ pub(crate) fn unpack_blob(plan: &Plan, blob: impl Read, ingest: &Ingest) -> Resu
             actual,
         });
     }
-    write_implied(&staging, &unpacked).map_err(failed)?;
+    let path = staging.path().to_owned();
+    write_down(&mut staging, &unpacked).map_err(|error| LayerError::io(layer, path, error))?;
     staging.remove_replaced();
     Ok(staging)
 }
 
-/// The directories that a layer only implies, each ended by a NUL; the root is the empty one.
-fn write_implied(staging: &Staging, unpacked: &Unpacked) -> io::Result<()> {
+/// What is known of a layer beside its files. In the lists each path is ended by a NUL.
+fn write_down(staging: &mut Staging, unpacked: &Unpacked) -> io::Result<()> {
     let mut implied: Vec<_> = unpacked.implied.iter().collect();
     implied.sort();
-    let bytes: Vec<u8> = implied
-        .iter()
-        .flat_map(|path| path.iter().copied().chain([0]))
-        .collect();
-    fs_err::write(staging.implied(), bytes)
+    fs_err::write(staging.implied(), terminated(implied.into_iter()))?;
+    if !unpacked.links.is_empty() {
+        let links = unpacked.links.iter().flat_map(|(path, target)| [path, target]);
+        fs_err::write(staging.links(), terminated(links))?;
+    }
+    let usage = match unpacked.usage {
+        Some(usage) => usage,
+        None => Usage::measure(&staging.root(), limit::ENTRIES)?,
+    };
+    staging.set_usage(usage)
+}
+
+fn terminated<'a>(paths: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
+    paths.flat_map(|path| path.iter().copied().chain([0])).collect()
 }
 
 fn open_directory(path: &std::path::Path) -> io::Result<std::os::fd::OwnedFd> {

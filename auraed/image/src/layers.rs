@@ -3,6 +3,8 @@
 //! ```text
 //!   layers/sha256-<diff-id>/root      a layer, a lower directory of overlayfs
 //!                           implied   directories that the layer only implies, each ended by a NUL
+//!                           links     hard links to what lower layers have: path and target, each ended by a NUL
+//!                           usage     bytes and inodes of the layer
 //!                           unsynced  the boot in which it was unpacked, until it is known to be on the disk
 //!   layers/chain-<digest>/root        metadata of implied directories for one chain of layers; see `correction`
 //!   layers/empty/root                 the root of an image without layers
@@ -18,11 +20,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::Usage;
 use crate::layer::{Ingest, Staging, remove_tree};
+use crate::unpack::limit;
 
 pub(crate) const EMPTY: &str = "empty";
 
@@ -33,6 +37,7 @@ pub(crate) struct Layers {
     ingest: Ingest,
     boot: Arc<str>,
     pins: Arc<Mutex<HashMap<String, usize>>>,
+    usage: Arc<Mutex<HashMap<String, Usage>>>,
 }
 
 /// Keeps directories from being removed while a pull counts on them.
@@ -48,12 +53,35 @@ impl Layers {
         let layers = directory.join("layers");
         fs_err::create_dir_all(layers.join(EMPTY).join("root"))?;
         let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Ok(Layers {
+        let layers = Layers {
             directory: layers,
             ingest,
             boot: boot.trim().into(),
             pins: Arc::default(),
-        })
+            usage: Arc::default(),
+        };
+        for name in layers.names()? {
+            let usage = layers.read_usage(&name)?;
+            layers.counted().insert(name, usage);
+        }
+        Ok(layers)
+    }
+
+    /// What all directories take, in memory.
+    pub(crate) fn usage(&self) -> Usage {
+        self.counted().values().copied().sum()
+    }
+
+    fn counted(&self) -> MutexGuard<'_, HashMap<String, Usage>> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_usage(&self, name: &str) -> io::Result<Usage> {
+        let text = fs_err::read_to_string(self.path(name).join("usage")).unwrap_or_default();
+        match Usage::parse(&text) {
+            Some(usage) => Ok(usage),
+            None => Usage::measure(&self.path(name), limit::ENTRIES),
+        }
     }
 
     pub(crate) fn ingest(&self) -> &Ingest {
@@ -62,6 +90,14 @@ impl Layers {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    pub(crate) fn implied(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("implied")
+    }
+
+    pub(crate) fn links(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("links")
     }
 
     pub(crate) fn root(&self, name: &str) -> PathBuf {
@@ -96,7 +132,10 @@ impl Layers {
         if let Some(rubbish) = self.take(name)? {
             remove_tree(&rubbish)?;
         }
-        staging.publish(&self.path(name))
+        let usage = staging.usage();
+        staging.publish(&self.path(name))?;
+        self.counted().insert(name.to_owned(), usage);
+        Ok(())
     }
 
     /// Writes everything unpacked so far to the disk, and says so. Blocks, for as long as the disk takes.
@@ -141,7 +180,10 @@ impl Layers {
     fn take(&self, name: &str) -> io::Result<Option<PathBuf>> {
         let rubbish = self.ingest.fresh();
         match fs_err::rename(self.path(name), &rubbish) {
-            Ok(()) => Ok(Some(rubbish)),
+            Ok(()) => {
+                self.counted().remove(name);
+                Ok(Some(rubbish))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -13,7 +13,7 @@ mod pull;
 mod remove;
 mod shared;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -26,16 +26,13 @@ use crate::layers::Layers;
 use crate::progress::Hub;
 use crate::registry::Registries;
 use crate::{
-    Config, Credentials, Image, ImportError, OpenError, Progress, PullError, Reference, RemoveError,
+    Config, Credentials, Image, ImportError, OpenError, Progress, PullError, Reference, RemoveError, Usage,
 };
 
 use locks::Locks;
 use shared::Pulls;
 
-/// Layers of one pull that are fetched side by side.
-const LAYERS_OF_A_PULL: usize = 3;
-/// Layers of all pulls that are fetched side by side.
-const LAYERS_OF_ALL: usize = 6;
+pub use remove::{Removed, WhileUsed};
 
 /// Why the index could not be written.
 pub type IndexError = Box<dyn std::error::Error + Send + Sync>;
@@ -55,6 +52,7 @@ pub struct Store {
 }
 
 struct Inner {
+    directory: PathBuf,
     registries: Registries,
     docker_config: Option<PathBuf>,
     layers: Layers,
@@ -66,6 +64,7 @@ struct Inner {
     /// By the names of layers, so that each is fetched once.
     fetching: Locks,
     slots: Semaphore,
+    parallel_layers: usize,
 }
 
 impl Store {
@@ -117,15 +116,40 @@ impl Store {
         self.inner.catalog().list()
     }
 
+    /// An image by its whole id, for who uses it already: also one that was removed meanwhile.
+    #[must_use]
+    pub fn used(&self, id: &str) -> Option<Arc<Image>> {
+        self.inner.catalog().used(id)
+    }
+
     /// Takes a name away and, with the last one, the image and the layers that no other image has. An id takes all
-    /// names away; the last tag of a repository takes the digests there along. Refused where that would take content
-    /// that `in_use` claims.
+    /// names away; the last tag of a repository takes the digests there along. What `in_use` claims stays or is not
+    /// removed at all, as `while_used` says.
     pub async fn remove(
         &self,
         reference_or_id: &str,
+        while_used: WhileUsed,
         in_use: impl Fn(&Image) -> bool + Send,
-    ) -> Result<(), RemoveError> {
-        remove::remove(&self.inner, reference_or_id, in_use).await
+    ) -> Result<Removed, RemoveError> {
+        remove::remove(&self.inner, reference_or_id, while_used, in_use).await
+    }
+
+    /// Removes the images that stayed when they were removed and that `in_use` does not claim any more. Answers how
+    /// many are left: while there are any, call it again when a container is gone.
+    pub async fn sweep(&self, in_use: impl Fn(&Image) -> bool + Send) -> Result<usize, RemoveError> {
+        remove::sweep(&self.inner, in_use).await
+    }
+
+    /// What the images take on the disk: each layer once. Cheap: nothing is looked at.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.inner.layers.usage()
+    }
+
+    /// The directory that holds everything.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
     }
 
     /// The lower directories of an image for overlayfs, top first; never empty, never twice the same.
@@ -161,9 +185,9 @@ impl Inner {
         Ok(image)
     }
 
-    /// An image that is here with all its directories.
+    /// An image whose directories are all here, also one that was removed while containers used it.
     fn whole(&self, id: &str) -> Option<Arc<Image>> {
-        let image = self.catalog().get(id)?;
+        let image = self.catalog().used(id)?;
         image
             .stack
             .iter()

@@ -5,22 +5,26 @@
 //! `whiteout` translates deletions. The tar crate decodes header fields alone; its own unpacking resolves by path.
 //!
 //! What a layer may not do, each refused with the entry's name: leave its root by `..`, by a symlink or by a hard link;
-//! link to what is not in it; name more than [`limit`] allows. On failure the directory is left half full, and the
+//! name more than [`limit`] allows. On failure the directory is left half full, and the
 //! caller throws it away.
 
 mod archive;
 mod error;
+mod link;
 mod node;
 mod pax;
+mod sparse;
 mod tree;
 mod whiteout;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
+use crate::Usage;
+
 pub(crate) use archive::{Archive, Entry, EntryKind};
-pub(crate) use error::{ArchiveError, UnpackError, is_full};
+pub(crate) use error::{ArchiveError, UnpackError, is_full, show};
 pub(crate) use tree::open_beneath;
 pub(crate) use whiteout::OPAQUE_ATTRIBUTE;
 
@@ -34,6 +38,8 @@ pub(crate) mod limit {
     pub(crate) const NAME: usize = 255;
     /// One PAX header, with all extended attributes of an entry. Attributes are at most 64 KiB each (xattr(7)).
     pub(crate) const PAX_HEADER: u64 = 1024 * 1024;
+    /// Parts of one sparse file.
+    pub(crate) const SPARSE_PARTS: usize = 1024 * 1024;
     /// Entries of one layer.
     pub(crate) const ENTRIES: u64 = 4 * 1024 * 1024;
     /// Paths of directories that are remembered until the end, in bytes altogether.
@@ -50,6 +56,11 @@ pub(crate) struct Unpacked {
     /// Directories that the layer has no entry for but that its paths need; the root is the empty path. Their owner and
     /// mode are made up, and must not hide those that a lower layer gives them.
     pub(crate) implied: HashSet<Vec<u8>>,
+    /// Hard links to what lower layers have: path and target. A whiteout stands at each, so that it hides what lower
+    /// layers have there; what it links to depends on the image, so that is for `correction` to find.
+    pub(crate) links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the layer takes; absent where entries replaced others, so that only looking tells.
+    pub(crate) usage: Option<Usage>,
 }
 
 /// Reads a tar stream to its end mark and makes its entries below `root`. What `replaced` holds afterwards is rubbish:

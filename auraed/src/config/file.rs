@@ -34,6 +34,11 @@ pub(super) struct Network {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Images {
     pub(super) docker_config: Option<PathBuf>,
+    pub(super) pinned: Vec<String>,
+    pub(super) parallel_layers: Option<u32>,
+    pub(super) parallel_layers_of_all: Option<u32>,
+    pub(super) partial_layers_bytes: Option<u64>,
+    pub(super) partial_layers_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) registries: Vec<Registry>,
 }
@@ -78,6 +83,11 @@ impl From<&Config> for File {
             },
             images: Images {
                 docker_config: config.images.docker_config.clone(),
+                pinned: config.images.pinned.patterns(),
+                parallel_layers: Some(config.images.parallel_layers),
+                parallel_layers_of_all: Some(config.images.parallel_layers_of_all),
+                partial_layers_bytes: Some(config.images.partial_layers_bytes),
+                partial_layers_seconds: Some(config.images.partial_layers_age.as_secs()),
                 registries: config.images.registries.clone(),
             },
         }

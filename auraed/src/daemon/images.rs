@@ -29,8 +29,16 @@ pub(super) async fn open(config: &Config, state: &State) -> Result<Store, Daemon
         directory: config.state_dir.join("images"),
         registries: registries.collect(),
         docker_config: config.images.docker_config.clone(),
+        parallel_layers: count(config.images.parallel_layers),
+        parallel_layers_of_all: count(config.images.parallel_layers_of_all),
+        partial_layers_bytes: config.images.partial_layers_bytes,
+        partial_layers_age: config.images.partial_layers_age,
     };
     Ok(Store::open(store, images, Arc::new(Records(state.clone()))).await?)
+}
+
+fn count(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 /// Keeps the store's index in the state file.

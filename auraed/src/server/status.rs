@@ -65,6 +65,8 @@ pub(crate) enum Failure {
     },
     #[error(transparent)]
     Executive(#[from] SandboxError),
+    #[error("cannot measure what containers wrote")]
+    Usage(#[source] std::io::Error),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -100,6 +102,7 @@ impl Failure {
             Self::RemoveImage(error) => removal(error),
             Self::Sandbox { source, .. } => sandbox(source),
             Self::Executive(error) => error.kind(),
+            Self::Usage(_) => (Code::Internal, "FILES"),
             Self::Log(error) => error.kind(),
             Self::Node(_) => (Code::Internal, "NODE_UNREADABLE"),
         }

@@ -13,6 +13,7 @@ fn image(content: &str) -> Image {
         config: ImageConfig::default(),
         layers: Vec::new(),
         stack: vec![format!("sha256-{content}")],
+        retired: false,
     }
 }
 

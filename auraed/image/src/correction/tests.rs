@@ -1,8 +1,11 @@
 //! Layers as directories, joined by overlayfs itself. Needs root, for the mount and the ownership.
 
+mod links;
+
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
+use crate::unpack::OPAQUE_ATTRIBUTE;
 
 /// A store's layers, named by their number, lowest first.
 struct Bench {
@@ -58,6 +61,18 @@ impl Bench {
 
     /// The mode and owner that overlayfs shows.
     fn shown(&self, paths: &[&str]) -> Vec<(u32, u32)> {
+        let mut shown = Vec::new();
+        self.mounted(|root| {
+            shown.extend(paths.iter().map(|path| {
+                let metadata = fs_err::metadata(root.join(path));
+                metadata.map_or((0, 0), |metadata| (metadata.mode() & 0o7777, metadata.uid()))
+            }));
+        });
+        shown
+    }
+
+    /// Looks at what overlayfs makes of it.
+    fn mounted(&self, look: impl FnOnce(&Path)) {
         let lowers: Vec<String> = self
             .stack()
             .iter()
@@ -80,13 +95,8 @@ impl Bench {
             options.as_c_str(),
         )
         .unwrap();
-        let shown = paths.iter().map(|path| {
-            let metadata = fs_err::metadata(target.join(path));
-            metadata.map_or((0, 0), |metadata| (metadata.mode() & 0o7777, metadata.uid()))
-        });
-        let shown = shown.collect();
+        look(&target);
         rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).unwrap();
-        shown
     }
 }
 

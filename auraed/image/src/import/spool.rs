@@ -46,6 +46,9 @@ impl Spool {
     fn take(&mut self, entry: &Entry, archive: &mut impl Read) -> Result<(), Failure> {
         let name = clean(&String::from_utf8_lossy(&entry.path));
         match entry.kind {
+            EntryKind::File if entry.sparse.is_some() => {
+                return Err(ArchiveError::Refused(format!("its file {name:?} is sparse")).into());
+            }
             EntryKind::File => {}
             EntryKind::Symlink => {
                 let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);

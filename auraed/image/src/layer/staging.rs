@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
+use crate::Usage;
+
 /// Makes staging directories. A cheap handle.
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
@@ -22,6 +24,7 @@ pub(crate) struct Ingest {
 #[derive(Debug)]
 pub(crate) struct Staging {
     path: PathBuf,
+    usage: Usage,
     published: bool,
 }
 
@@ -52,6 +55,7 @@ impl Ingest {
     pub(crate) fn staging(&self) -> io::Result<Staging> {
         let staging = Staging {
             path: self.fresh(),
+            usage: Usage::default(),
             published: false,
         };
         fs_err::create_dir(staging.path())?;
@@ -76,6 +80,21 @@ impl Staging {
     /// The list of directories that the layer only implies.
     pub(crate) fn implied(&self) -> PathBuf {
         self.path.join("implied")
+    }
+
+    /// The list of hard links to what lower layers have.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.path.join("links")
+    }
+
+    /// What it takes on the disk, written down so that nobody has to look again.
+    pub(crate) fn set_usage(&mut self, usage: Usage) -> io::Result<()> {
+        self.usage = usage;
+        fs_err::write(self.path.join("usage"), usage.to_string())
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// Rubbish of the unpacking.

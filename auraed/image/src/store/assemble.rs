@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::{Inner, LAYERS_OF_A_PULL};
+use super::Inner;
 use crate::catalog::NewName;
+use crate::correction::CorrectionError;
 use crate::error::Failure;
 use crate::progress::Hub;
 use crate::{ErrorKind, Image, Layer, LayerState, correction};
@@ -53,14 +54,17 @@ async fn gather(
     }
     let layers = image.layers.iter();
     let fetches: Vec<_> = layers.map(|layer| ensure(inner, layer, origin, hub)).collect();
-    let mut fetches = futures_util::stream::iter(fetches).buffer_unordered(LAYERS_OF_A_PULL);
+    let mut fetches = futures_util::stream::iter(fetches).buffer_unordered(inner.parallel_layers);
     while fetches.try_next().await?.is_some() {}
     drop(fetches);
 
     let (layers, parts) = (inner.layers.clone(), image.layers.clone());
     let stacked = tokio::task::spawn_blocking(move || {
         let stack = correction::stack(&layers, &parts, &mut pin);
-        let stack = stack.map_err(|error| Failure::io(layers.ingest().path(), error));
+        let stack = stack.map_err(|error| match error {
+            CorrectionError::Io(error) => Failure::io(layers.ingest().path(), error),
+            error => Failure::Correction(error),
+        });
         (stack, pin)
     });
     let (stack, _pin) = stacked.await.map_err(|_| Failure::Stopped)?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use super::{Index, Inner, LAYERS_OF_ALL};
+use super::{Index, Inner};
 use crate::catalog::Catalog;
 use crate::layers::Layers;
 use crate::registry::Registries;
@@ -32,6 +32,7 @@ pub(super) async fn open(
         removed.map_err(|source| OpenError::Index { id: image.id, source })?;
     }
     Ok(Inner {
+        directory: config.directory.clone(),
         registries: Registries::new(config.registries),
         docker_config: config.docker_config,
         layers,
@@ -40,7 +41,8 @@ pub(super) async fn open(
         turn: tokio::sync::Mutex::default(),
         pulls: Default::default(),
         fetching: Default::default(),
-        slots: Semaphore::new(LAYERS_OF_ALL),
+        slots: Semaphore::new(config.parallel_layers_of_all.max(1)),
+        parallel_layers: config.parallel_layers.max(1),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Reads the headers of a tar stream: ustar, GNU long names, PAX.
+//! Reads the headers of a tar stream: ustar, GNU long names and sparse files, PAX.
 //!
 //! The tar crate decodes the fields of a header block; the loop around it is here, because the crate's iterator reads
 //! an extended header of any length into memory, and splits PAX records where it must not (see `pax`). Where readers
@@ -11,6 +11,7 @@ use std::ops::Range;
 use super::error::{ArchiveError, show};
 use super::limit;
 use super::pax::Extensions;
+use super::sparse::{self, Map, Sparse};
 
 const BLOCK: usize = 512;
 
@@ -36,7 +37,10 @@ pub(crate) struct Entry {
     pub(crate) gid: u32,
     /// Seconds since the epoch and nanoseconds.
     pub(crate) mtime: (i64, u32),
+    /// Bytes of content that follow in the archive.
     pub(crate) size: u64,
+    /// Where they belong, if not one after another.
+    pub(crate) sparse: Option<Sparse>,
     /// Major and minor number.
     pub(crate) device: (u32, u32),
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -108,9 +112,11 @@ impl<R: Read> Archive<R> {
         size: u64,
         prefix: Prefix,
     ) -> Result<Entry, ArchiveError> {
-        let Prefix { name, link, pax } = prefix;
+        let Prefix { name, link, mut pax } = prefix;
         let path = pax
-            .path
+            .sparse
+            .name()
+            .or(pax.path)
             .or(name)
             .unwrap_or_else(|| header.path_bytes().into_owned());
         let link = pax
@@ -128,18 +134,35 @@ impl<R: Read> Archive<R> {
             }
         }
         let kind = kind(type_flag, &path)?;
-        if pax.sparse {
-            return Err(ArchiveError::Unsupported {
-                entry: show(&path),
-                what: "a sparse file",
-            });
-        }
         let size = if kind == EntryKind::File {
             pax.size.unwrap_or(size)
         } else {
             0
         };
-        self.expect_content(size);
+        let sparse = match pax.sparse.into_map()? {
+            _ if kind != EntryKind::File => {
+                self.expect_content(0);
+                None
+            }
+            Map::None if type_flag == b'S' => {
+                let map = self.map_after_header(header)?;
+                self.expect_content(size);
+                Some(map.check(size)?)
+            }
+            Map::None => {
+                self.expect_content(size);
+                None
+            }
+            Map::Known(map) => {
+                self.expect_content(size);
+                Some(map.check(size)?)
+            }
+            Map::BeforeContent(whole) => {
+                self.expect_content(size);
+                let map = self.map_before_content(whole)?;
+                Some(map.check(self.content)?)
+            }
+        };
         Ok(Entry {
             kind,
             link,
@@ -153,10 +176,45 @@ impl<R: Read> Archive<R> {
                     0,
                 ),
             },
-            size,
+            size: self.content,
+            sparse,
             device: device(header, kind)?,
             xattrs: pax.xattrs,
             path,
+        })
+    }
+
+    fn map_after_header(&mut self, header: &tar::Header) -> Result<Sparse, ArchiveError> {
+        let (mut map, mut more) = Sparse::from_header(header)?;
+        let mut block = [0; BLOCK];
+        while more {
+            if !self.read_block(&mut block)? {
+                return Err(ArchiveError::Truncated("a header"));
+            }
+            more = map.take_block(&block)?;
+        }
+        Ok(map)
+    }
+
+    /// Takes up whole blocks of the content.
+    fn map_before_content(&mut self, whole: u64) -> Result<Sparse, ArchiveError> {
+        let mut block = [0; BLOCK];
+        let mut next = BLOCK;
+        Sparse::from_lines(whole, || {
+            let mut digits = Vec::new();
+            loop {
+                if next == BLOCK {
+                    self.read_exact(&mut block).map_err(read_error)?;
+                    next = 0;
+                }
+                next += 1;
+                match block[next - 1] {
+                    b'\n' => return sparse::number(&digits),
+                    // More than a number can have is not read.
+                    byte if digits.len() < 20 => digits.push(byte),
+                    _ => return Err(ArchiveError::Malformed("the map of a sparse file")),
+                }
+            }
         })
     }
 
@@ -251,23 +309,21 @@ fn check_sum(header: &tar::Header) -> Result<(), ArchiveError> {
 }
 
 fn kind(type_flag: u8, path: &[u8]) -> Result<EntryKind, ArchiveError> {
-    let what = match type_flag {
+    match type_flag {
         // Before ustar a directory was a file whose name ends with a slash.
-        b'0' | 0 | b'7' if path.ends_with(b"/") => return Ok(EntryKind::Directory),
-        b'0' | 0 | b'7' => return Ok(EntryKind::File),
-        b'1' => return Ok(EntryKind::HardLink),
-        b'2' => return Ok(EntryKind::Symlink),
-        b'3' => return Ok(EntryKind::CharacterDevice),
-        b'4' => return Ok(EntryKind::BlockDevice),
-        b'5' => return Ok(EntryKind::Directory),
-        b'6' => return Ok(EntryKind::Fifo),
-        b'S' => "a sparse file",
-        _ => "its type",
-    };
-    Err(ArchiveError::Unsupported {
-        entry: show(path),
-        what,
-    })
+        b'0' | 0 | b'7' if path.ends_with(b"/") => Ok(EntryKind::Directory),
+        b'0' | 0 | b'7' | b'S' => Ok(EntryKind::File),
+        b'1' => Ok(EntryKind::HardLink),
+        b'2' => Ok(EntryKind::Symlink),
+        b'3' => Ok(EntryKind::CharacterDevice),
+        b'4' => Ok(EntryKind::BlockDevice),
+        b'5' => Ok(EntryKind::Directory),
+        b'6' => Ok(EntryKind::Fifo),
+        _ => Err(ArchiveError::Unsupported {
+            entry: show(path),
+            what: "its type",
+        }),
+    }
 }
 
 /// A number of a header. One that is left blank is 0, as for Go.

@@ -3,8 +3,9 @@
 //! The order of the calls matters: chown clears setuid bits and file capabilities, so mode and attributes come after
 //! it; making an entry touches its directory, so the times of directories are set when everything is made.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -15,24 +16,36 @@ use super::limit;
 use super::tree::{EntryPath, Present, Tree, present, resolve_error};
 use super::whiteout::{self, Name};
 use super::{Archive, Entry, EntryKind, Unpacked};
+use crate::Usage;
 
 /// Applies entries one after another.
 pub(super) struct Unpacker {
-    tree: Tree,
+    pub(super) tree: Tree,
     /// Paths of directories and their times.
     directory_times: Vec<(Vec<u8>, (i64, u32))>,
+    pub(super) links: BTreeMap<Vec<u8>, Vec<u8>>,
     remembered_bytes: usize,
+    pub(super) usage: Usage,
+    /// Entries took the place of others, which are in `usage`.
+    replaced: bool,
     buffer: Box<[u8]>,
 }
 
 const BUFFER: usize = 256 * 1024;
+/// Targets of symlinks below this length are in the inode: ext4, "Symbolic Links".
+const SHORT_LINK: usize = 60;
+/// What a directory takes that is not very large.
+const DIRECTORY_BYTES: u64 = 1;
 
 impl Unpacker {
     pub(super) fn new(root: OwnedFd, replaced: OwnedFd) -> Unpacker {
         Unpacker {
             tree: Tree::new(root, replaced),
             directory_times: Vec::new(),
+            links: BTreeMap::new(),
             remembered_bytes: 0,
+            usage: Usage::inode(DIRECTORY_BYTES),
+            replaced: false,
             buffer: vec![0; BUFFER].into_boxed_slice(),
         }
     }
@@ -49,7 +62,10 @@ impl Unpacker {
         };
         match whiteout::classify(&path, &entry.path)? {
             Name::Ignored => Ok(()),
-            Name::Deletes(deleted) => whiteout::delete(&mut self.tree, &parents, deleted, &entry.path),
+            Name::Deletes(deleted) => {
+                self.usage += Usage::inode(0);
+                whiteout::delete(&mut self.tree, &parents, deleted, &entry.path)
+            }
             Name::Opaque => {
                 let directory = self.tree.open_parent(&parents, &entry.path)?;
                 whiteout::set_opaque(directory, b".", &entry.path)
@@ -59,13 +75,19 @@ impl Unpacker {
                 let parent = self.tree.open_parent(&parents, &entry.path)?;
                 let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
                 if entry.kind == EntryKind::HardLink {
-                    return self.hard_link(entry, &parents, name, standing);
+                    return self.hard_link(entry, &path, standing);
                 }
-                self.tree.take_away(&parents, name, standing, &entry.path)?;
+                self.take_away(&parents, name, standing, &entry.path)?;
                 let parent = self.tree.open_parent(&parents, &entry.path)?;
                 match entry.kind {
-                    EntryKind::File => file(parent, name, entry, archive, &mut self.buffer),
-                    _ => special(parent, name, entry),
+                    EntryKind::File => {
+                        self.usage += Usage::inode(entry.size);
+                        file(parent, name, entry, archive, &mut self.buffer)
+                    }
+                    _ => {
+                        self.usage += Usage::inode(if entry.link.len() < SHORT_LINK { 0 } else { 1 });
+                        special(parent, name, entry)
+                    }
                 }
             }
         }
@@ -80,9 +102,48 @@ impl Unpacker {
                     .map_err(|errno| UnpackError::io("set the time of", path, errno))?;
             }
         }
+        let made = self.tree.made();
+        let usage = Usage::inode(DIRECTORY_BYTES);
+        let usage = self.usage
+            + Usage {
+                bytes: made * usage.bytes,
+                inodes: made,
+            };
         Ok(Unpacked {
             implied: self.tree.into_implied(),
+            links: self.links,
+            usage: (!self.replaced).then_some(usage),
         })
+    }
+
+    /// Takes away what stands at a name.
+    pub(super) fn take_away(
+        &mut self,
+        parents: &EntryPath<'_>,
+        name: &[u8],
+        standing: Present,
+        entry: &[u8],
+    ) -> Result<(), UnpackError> {
+        match standing {
+            Present::Nothing => return Ok(()),
+            // It may stand for a hard link.
+            Present::Whiteout => drop(self.links.remove(&parents.join(name))),
+            Present::Other | Present::Directory => {}
+        }
+        self.replaced = true;
+        self.tree.take_away(parents, name, standing, entry)
+    }
+
+    /// Counts what has to be remembered until the layer is done.
+    pub(super) fn remember(&mut self, bytes: usize, entry: &[u8]) -> Result<(), UnpackError> {
+        self.remembered_bytes += bytes;
+        if self.remembered_bytes > limit::REMEMBERED {
+            return Err(UnpackError::refused(
+                entry,
+                "the layer has too many directories or links",
+            ));
+        }
+        Ok(())
     }
 
     fn root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
@@ -106,7 +167,8 @@ impl Unpacker {
         let parent = self.tree.open_parent(parents, &entry.path)?;
         let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
         if standing != Present::Directory {
-            self.tree.take_away(parents, name, standing, &entry.path)?;
+            self.take_away(parents, name, standing, &entry.path)?;
+            self.usage += Usage::inode(DIRECTORY_BYTES);
             let parent = self.tree.open_parent(parents, &entry.path)?;
             rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
                 .map_err(|errno| io("create", entry, errno))?;
@@ -125,73 +187,10 @@ impl Unpacker {
         describe(directory.as_fd(), entry)?;
         self.tree.set_explicit(path);
         let bytes = path.bytes();
-        self.remembered_bytes += bytes.len();
-        if self.remembered_bytes > limit::REMEMBERED {
-            return Err(UnpackError::refused(
-                &entry.path,
-                "the layer has too many directories",
-            ));
-        }
+        self.remember(bytes.len(), &entry.path)?;
         self.directory_times.push((bytes, entry.mtime));
         Ok(())
     }
-
-    fn hard_link(
-        &mut self,
-        entry: &Entry,
-        parents: &EntryPath<'_>,
-        name: &[u8],
-        standing: Present,
-    ) -> Result<(), UnpackError> {
-        let refuse = |reason| UnpackError::Link {
-            entry: show(&entry.path),
-            target: show(&entry.link),
-            reason,
-        };
-        let target = EntryPath::parse(&entry.link, &entry.path)
-            .map_err(|_| refuse("leads out of the layer or is malformed"))?;
-        let Some((target_parents, target_name)) = target.split() else {
-            return Err(refuse("is a directory"));
-        };
-        let source = match self.tree.open_existing(&target_parents) {
-            Ok(source) => source,
-            Err(Errno::XDEV | Errno::LOOP) => return Err(refuse("leads out of the layer")),
-            Err(Errno::NOENT | Errno::NOTDIR) => return Err(refuse("is not in this layer")),
-            Err(errno) => return Err(io("look up the target of", entry, errno)),
-        };
-        match present(source.as_fd(), target_name)
-            .map_err(|errno| io("look up the target of", entry, errno))?
-        {
-            Present::Nothing => return Err(refuse("is not in this layer")),
-            Present::Directory => return Err(refuse("is a directory")),
-            Present::Whiteout => return Err(refuse("is deleted by this layer")),
-            Present::Other => {}
-        }
-        if standing == Present::Other
-            && same_file(
-                self.tree.open_parent(parents, &entry.path)?,
-                name,
-                &source,
-                target_name,
-            )
-        {
-            return Ok(());
-        }
-        self.tree.take_away(parents, name, standing, &entry.path)?;
-        let parent = self.tree.open_parent(parents, &entry.path)?;
-        match rustix::fs::linkat(&source, target_name, parent, name, AtFlags::empty()) {
-            Ok(()) => Ok(()),
-            // The directory that was in the way held the target.
-            Err(Errno::NOENT) => Err(refuse("is not in this layer")),
-            Err(errno) => Err(io("link", entry, errno)),
-        }
-    }
-}
-
-fn same_file(parent: BorrowedFd<'_>, name: &[u8], other: &OwnedFd, other_name: &[u8]) -> bool {
-    let first = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
-    let second = rustix::fs::statat(other, other_name, AtFlags::SYMLINK_NOFOLLOW);
-    matches!((first, second), (Ok(first), Ok(second)) if first.st_ino == second.st_ino)
 }
 
 fn file<R: Read>(
@@ -204,19 +203,53 @@ fn file<R: Read>(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
         .map_err(|errno| io("create", entry, errno))?;
-    let mut file = File::from(file);
-    let mut left = entry.size;
+    let file = File::from(file);
+    match &entry.sparse {
+        None => fill(&file, entry, entry.size, archive, buffer)?,
+        Some(sparse) => {
+            for (offset, length) in &sparse.parts {
+                (&file)
+                    .seek(SeekFrom::Start(*offset))
+                    .map_err(|error| too_long(entry, error))?;
+                fill(&file, entry, *length, archive, buffer)?;
+            }
+            file.set_len(sparse.size)
+                .map_err(|error| too_long(entry, error))?;
+        }
+    }
+    describe(file.as_fd(), entry)?;
+    rustix::fs::futimens(&file, &times(entry.mtime)).map_err(|errno| io("set the time of", entry, errno))
+}
+
+/// Writes the next bytes of the archive where the file is.
+fn fill<R: Read>(
+    mut file: &File,
+    entry: &Entry,
+    length: u64,
+    archive: &mut Archive<R>,
+    buffer: &mut [u8],
+) -> Result<(), UnpackError> {
+    let mut left = length;
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         archive
             .read_exact(&mut buffer[..wanted])
             .map_err(super::archive::read_error)?;
         file.write_all(&buffer[..wanted])
-            .map_err(|error| UnpackError::io("write", &entry.path, error))?;
+            .map_err(|error| too_long(entry, error))?;
         left -= wanted as u64;
     }
-    describe(file.as_fd(), entry)?;
-    rustix::fs::futimens(&file, &times(entry.mtime)).map_err(|errno| io("set the time of", entry, errno))
+    Ok(())
+}
+
+/// A file with holes may claim to be longer than the file system takes.
+fn too_long(entry: &Entry, error: std::io::Error) -> UnpackError {
+    match error.kind() {
+        std::io::ErrorKind::FileTooLarge | std::io::ErrorKind::InvalidInput => {
+            UnpackError::refused(&entry.path, "it is longer than this file system takes")
+        }
+        _ => UnpackError::io("write", &entry.path, error),
+    }
 }
 
 /// Owner, mode and attributes of a file or directory that is open.
@@ -333,6 +366,6 @@ fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
     }
 }
 
-fn io(operation: &'static str, entry: &Entry, errno: Errno) -> UnpackError {
+pub(super) fn io(operation: &'static str, entry: &Entry, errno: Errno) -> UnpackError {
     UnpackError::io(operation, &entry.path, errno)
 }

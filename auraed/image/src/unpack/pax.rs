@@ -4,8 +4,10 @@
 //! newline byte as soon as bits 1 and 3 are in it, so splitting at newlines, as the tar crate does, loses them.
 
 use super::error::ArchiveError;
+use super::sparse;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What the extended headers before an entry change in it. `None` where they say nothing.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,8 +20,7 @@ pub(super) struct Extensions {
     /// Seconds since the epoch and nanoseconds.
     pub(super) mtime: Option<(i64, u32)>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// One of the GNU sparse formats: the content is not what it seems.
-    pub(super) sparse: bool,
+    pub(super) sparse: sparse::Keys,
 }
 
 impl Extensions {
@@ -43,10 +44,11 @@ impl Extensions {
             b"uid" => self.uid = number(value)?,
             b"gid" => self.gid = number(value)?,
             b"mtime" => self.mtime = time(value)?,
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     self.xattrs.push((name.to_vec(), value.to_vec()));
+                } else if let Some(key) = key.strip_prefix(SPARSE) {
+                    self.sparse.take(key, value)?;
                 }
             }
         }

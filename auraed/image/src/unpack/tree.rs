@@ -27,6 +27,8 @@ pub(super) struct Tree {
     /// A directory beside the root that takes what is replaced; see [`Tree::take_away`].
     replaced: OwnedFd,
     taken_away: u64,
+    /// Directories that were made for entries below them.
+    made: u64,
     /// The last parent and its path.
     parent: Option<(Vec<u8>, OwnedFd)>,
     implied: HashSet<Vec<u8>>,
@@ -82,6 +84,13 @@ impl<'a> EntryPath<'a> {
         &self.components
     }
 
+    /// Joined with one more name.
+    pub(super) fn join(&self, name: &[u8]) -> Vec<u8> {
+        let mut components = self.components.clone();
+        components.push(name);
+        components.join(&b'/')
+    }
+
     /// Joined with slashes; empty for the root.
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.components.join(&b'/')
@@ -95,6 +104,7 @@ impl Tree {
             root,
             replaced,
             taken_away: 0,
+            made: 0,
             parent: None,
             implied,
             implied_bytes: 0,
@@ -103,6 +113,22 @@ impl Tree {
 
     pub(super) fn into_implied(self) -> HashSet<Vec<u8>> {
         self.implied
+    }
+
+    /// How many directories were made for entries below them.
+    pub(super) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Whether a directory is reached without a link.
+    pub(super) fn is_real(&self, path: &EntryPath<'_>) -> bool {
+        open_beneath(
+            self.root.as_fd(),
+            &path.bytes(),
+            DIRECTORY,
+            ResolveFlags::NO_SYMLINKS,
+        )
+        .is_ok()
     }
 
     /// The layer has an entry for this directory: its metadata is not made up.
@@ -183,9 +209,7 @@ impl Tree {
     }
 
     fn forget_implied_below(&mut self, parent: &EntryPath<'_>, name: &[u8]) {
-        let mut prefix = parent.components.clone();
-        prefix.push(name);
-        let prefix = EntryPath { components: prefix }.bytes();
+        let prefix = parent.join(name);
         self.implied
             .retain(|path| match path.strip_prefix(prefix.as_slice()) {
                 Some(rest) => !(rest.is_empty() || rest.starts_with(b"/")),
@@ -238,6 +262,7 @@ impl Tree {
         if present == Present::Whiteout {
             whiteout::set_opaque(parent.as_fd(), name, entry)?;
         }
+        self.made += 1;
         self.remember_implied(path, entry)?;
         let flags = DIRECTORY | OFlags::NOFOLLOW;
         rustix::fs::openat(parent, name, flags, Mode::empty())
@@ -248,8 +273,7 @@ impl Tree {
     /// layer's directory of that name cannot be seen through the symlink either.
     fn remember_implied(&mut self, path: &EntryPath<'_>, entry: &[u8]) -> Result<(), UnpackError> {
         let bytes = path.bytes();
-        let real = open_beneath(self.root.as_fd(), &bytes, DIRECTORY, ResolveFlags::NO_SYMLINKS).is_ok();
-        if real {
+        if self.is_real(path) {
             self.implied_bytes += bytes.len();
             if self.implied_bytes > limit::REMEMBERED {
                 return Err(UnpackError::refused(entry, "the layer has too many directories"));

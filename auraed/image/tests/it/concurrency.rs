@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use auraed_image::WhileUsed;
+
 use crate::support::image::{Packing, image, large_tar, small, tar};
 use crate::support::registry::Registry;
 use crate::support::server::{Reply, Server};
@@ -135,7 +137,10 @@ async fn removing_and_pulling_at_once_leaves_whole_images() {
                 let image = node.pull(&reference).await.unwrap();
                 assert_eq!(node.read(&image, "base").as_deref(), Some("x"));
                 assert_eq!(node.read(&image, "n"), Some(number.to_string()));
-                node.store.remove(&reference, |_| false).await.unwrap();
+                node.store
+                    .remove(&reference, WhileUsed::Refuse, |_| false)
+                    .await
+                    .unwrap();
             }
         }
     });
@@ -144,7 +149,10 @@ async fn removing_and_pulling_at_once_leaves_whole_images() {
     let last = registry.reference("app0:1");
     registry.add("app0", "2", &small("y"));
     node.pull(&last).await.unwrap();
-    node.store.remove(&last, |_| false).await.unwrap();
+    node.store
+        .remove(&last, WhileUsed::Refuse, |_| false)
+        .await
+        .unwrap();
     assert_eq!(node.layers(), 0);
     node.assert_ingest_is_empty().await;
 }

@@ -1,6 +1,6 @@
 //! Names go one by one, content with the last, and nothing that is used.
 
-use auraed_image::RemoveError;
+use auraed_image::{RemoveError, WhileUsed};
 
 use crate::support::Node;
 use crate::support::image::{Packing, image, tar};
@@ -24,7 +24,7 @@ async fn content_goes_with_the_last_name_and_shared_layers_stay() {
 
     let refused = node
         .store
-        .remove(&a, |candidate| candidate.id == image.id)
+        .remove(&a, WhileUsed::Refuse, |candidate| candidate.id == image.id)
         .await
         .unwrap_err();
     assert!(matches!(refused, RemoveError::InUse { .. }));
@@ -32,16 +32,23 @@ async fn content_goes_with_the_last_name_and_shared_layers_stay() {
         refused.to_string(),
         format!("image {a:?} is in use by a container")
     );
-    node.store.remove(&a, |_| false).await.unwrap();
+    node.store.remove(&a, WhileUsed::Refuse, |_| false).await.unwrap();
     assert!(node.store.get(&a).is_none() && node.store.get(&b).is_some());
     assert_eq!(node.layers(), 2);
     node.assert_ingest_is_empty().await;
-    let missing = node.store.remove(&a, |_| false).await.unwrap_err();
+    let missing = node
+        .store
+        .remove(&a, WhileUsed::Refuse, |_| false)
+        .await
+        .unwrap_err();
     assert!(matches!(missing, RemoveError::NotFound { .. }));
 
     node.reopen().await;
     let id = node.store.get(&b).unwrap().id.clone();
-    node.store.remove(&id, |_| false).await.unwrap();
+    node.store
+        .remove(&id, WhileUsed::Refuse, |_| false)
+        .await
+        .unwrap();
     assert_eq!((node.layers(), node.index.rows.lock().unwrap().len()), (0, 0));
 }
 
@@ -55,8 +62,16 @@ async fn one_of_many_names_may_go_while_the_image_is_used() {
     let (first, second) = (registry.reference("a:1"), registry.reference("a:2"));
     node.pull(&first).await.unwrap();
     node.pull(&second).await.unwrap();
-    node.store.remove(&first, |_| true).await.unwrap();
+    node.store
+        .remove(&first, WhileUsed::Refuse, |_| true)
+        .await
+        .unwrap();
     assert!(node.store.get(&first).is_none());
-    assert!(node.store.remove(&second, |_| true).await.is_err());
+    assert!(
+        node.store
+            .remove(&second, WhileUsed::Refuse, |_| true)
+            .await
+            .is_err()
+    );
     assert!(node.store.get(&second).is_some());
 }

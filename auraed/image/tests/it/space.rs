@@ -46,11 +46,7 @@ async fn a_full_disk_is_told_with_its_directory_and_nothing_is_left() {
     registry.add("small", "1", &small("x"));
     let directory = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(&directory.path().join("images"));
-    let config = Config {
-        directory: disk.path.clone(),
-        registries: Vec::new(),
-        docker_config: None,
-    };
+    let config = Config::new(disk.path.clone());
     let store = Store::open(config, Vec::new(), Arc::new(FakeIndex::default()))
         .await
         .unwrap();

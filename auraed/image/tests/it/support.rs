@@ -54,9 +54,9 @@ impl Node {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
-            directory: directory.path().join("images"),
             registries,
             docker_config,
+            ..Config::new(directory.path().join("images"))
         };
         let index = Arc::new(FakeIndex::default());
         let store = Store::open(config.clone(), Vec::new(), index.clone())

@@ -1,10 +1,10 @@
 //! PullImage: progress of each layer, then the image. A client that goes away cancels its pull, unless others want it.
 
-use super::wire;
+use super::{Images, wire};
 use crate::server::status::Failure;
 use api::pull_image_response::Event;
 use auraed_api::runtime::v0 as api;
-use auraed_image::{Progress, Reference, Store};
+use auraed_image::{Progress, Reference};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +15,10 @@ const WAITING: usize = 16;
 
 type Answer = Result<api::PullImageResponse, Status>;
 
-pub(super) fn pull(store: Store, request: api::PullImageRequest) -> Result<ReceiverStream<Answer>, Failure> {
+pub(super) fn pull(
+    images: Images,
+    request: api::PullImageRequest,
+) -> Result<ReceiverStream<Answer>, Failure> {
     let text = request.reference;
     let reference = text.parse::<Reference>().map_err(|source| Failure::Reference {
         text: text.clone(),
@@ -25,14 +28,14 @@ pub(super) fn pull(store: Store, request: api::PullImageRequest) -> Result<Recei
     let (answers, stream) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         let (tell, told) = mpsc::unbounded_channel();
-        let pulling = store.pull(&reference, &credentials, tell);
+        let pulling = images.store.pull(&reference, &credentials, tell);
         let last = tokio::select! {
             // The channel of the progress closes with the pull, so the forwarding ends by itself.
             (result, ()) = async { tokio::join!(pulling, forward(told, &answers)) } => result,
             () = answers.closed() => return,
         };
         let last = match last {
-            Ok(image) => Ok(answer(Event::Image(wire::image(&image)))),
+            Ok(image) => Ok(answer(Event::Image(images.image(&image)))),
             Err(error) => Err(Failure::from(error).into_status()),
         };
         let _ = answers.send(last).await;

@@ -1,10 +1,11 @@
 //! Images and their progress as messages.
 
 use auraed_api::runtime::v0 as api;
-use auraed_image::{Credentials, Image, LayerState, Progress};
+use auraed_image::{Credentials, Image, LayerState, Progress, Usage};
 use auraed_types::status::to_wire_time;
+use std::path::Path;
 
-pub(super) fn image(image: &Image) -> api::Image {
+pub(super) fn image(image: &Image, pinned: bool) -> api::Image {
     api::Image {
         id: image.id.clone(),
         tags: image.tags.clone(),
@@ -17,7 +18,19 @@ pub(super) fn image(image: &Image) -> api::Image {
         entrypoint: image.config.entrypoint.clone(),
         command: image.config.command.clone(),
         layers: u32::try_from(image.layers.len()).unwrap_or(u32::MAX),
-        ..api::Image::default()
+        pinned,
+        labels: image.config.labels.clone().into_iter().collect(),
+        working_directory: image.config.working_directory.clone(),
+        env: image.config.env.clone(),
+        stop_signal: image.config.stop_signal.clone(),
+    }
+}
+
+pub(super) fn usage(directory: &Path, usage: Usage) -> api::FilesystemUsage {
+    api::FilesystemUsage {
+        mountpoint: directory.to_string_lossy().into_owned(),
+        used_bytes: usage.bytes,
+        inodes_used: usage.inodes,
     }
 }
 
