@@ -32,6 +32,7 @@ mod recover;
 mod registry;
 mod service;
 mod spec;
+mod stats;
 mod update;
 
 pub use error::SandboxError;

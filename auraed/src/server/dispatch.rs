@@ -57,8 +57,8 @@ impl Services {
         let schedule = schedule::Schedule::new(engine.clone(), sandboxes.clone());
         let mount = mount::Mount::new(engine.clone());
         let runtime = Runtime::new(engine.clone());
-        let containers = Containers::new(sandboxes.clone());
-        let sandboxes = SandboxCalls::new(sandboxes.clone(), engine.clone());
+        let containers = Containers::new(sandboxes.clone(), images.writable().clone());
+        let sandboxes = SandboxCalls::new(sandboxes.clone(), engine.clone(), images.writable().clone());
         Self {
             schedule: ScheduleServiceServer::new(schedule).max_decoding_message_size(MAX_MESSAGE_BYTES),
             mount: MountServiceServer::new(mount).max_decoding_message_size(MAX_MESSAGE_BYTES),

@@ -65,10 +65,7 @@ impl Node {
         Ok(made.into_inner().sandbox.unwrap())
     }
 
-    async fn get_sandbox(
-        &self,
-        id: &str,
-    ) -> Result<(api::SandboxStatus, Vec<api::ContainerStatus>), Status> {
+    async fn get_sandbox(&self, id: &str) -> Result<(api::SandboxStatus, Vec<api::ContainerStatus>), Status> {
         let request = api::GetSandboxRequest { id: id.into() };
         let found = self.client.sandboxes().get_sandbox(request).await?.into_inner();
         Ok((found.sandbox.unwrap(), found.containers))

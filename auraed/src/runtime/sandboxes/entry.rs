@@ -11,6 +11,7 @@
 
 use super::error::SandboxError;
 use super::record::{ContainerRecord, Phase, SandboxRecord, to_wire};
+use super::stats::Look;
 use api::ContainerState;
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::Sandbox;
@@ -36,6 +37,7 @@ pub(super) struct Entry {
     pub(super) life: CancellationToken,
     /// Held from a change to the end of its telling: so changes are told in their order.
     telling: Mutex<()>,
+    look: Look,
     live: Mutex<Live>,
 }
 
@@ -57,6 +59,7 @@ impl Entry {
             turn: Arc::default(),
             life: CancellationToken::new(),
             telling: Mutex::default(),
+            look: Look::default(),
             live: Mutex::new(Live {
                 record,
                 sandbox: None,
@@ -74,6 +77,11 @@ impl Entry {
     /// Keeps others from telling of it.
     pub(super) fn telling(&self) -> MutexGuard<'_, ()> {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// At its cgroup's use of processors.
+    pub(super) fn look(&self) -> &Look {
+        &self.look
     }
 
     pub(super) fn own_network(&self) -> bool {
@@ -145,10 +153,6 @@ impl Entry {
         live.sandbox.take()
     }
 
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        self.lock().addresses.clone()
-    }
-
     pub(super) fn containers(&self) -> Vec<Arc<Container>> {
         self.lock().containers.values().cloned().collect()
     }
@@ -202,6 +206,7 @@ pub(super) struct Container {
     pub(super) spec: Arc<api::ContainerSpec>,
     /// Held by whoever makes, starts, changes or removes it.
     pub(super) turn: tokio::sync::Mutex<()>,
+    look: Look,
     live: watch::Sender<ContainerLive>,
 }
 
@@ -225,12 +230,18 @@ impl Container {
         Self {
             spec: Arc::new(spec),
             turn: tokio::sync::Mutex::default(),
+            look: Look::default(),
             live: watch::Sender::new(live),
         }
     }
 
     pub(super) fn id(&self) -> &str {
         &self.spec.id
+    }
+
+    /// At its cgroup's use of processors.
+    pub(super) fn look(&self) -> &Look {
+        &self.look
     }
 
     pub(super) fn state(&self) -> ContainerState {

@@ -1,6 +1,7 @@
 //! `aurae.runtime.v0.SandboxService` and `ContainerService`: messages in, messages out.
 
 use super::{Filter, Sandboxes};
+use crate::runtime::writable::WritableLayers;
 use crate::schedule::Engine;
 use crate::server::status::Failure;
 use api::container_service_server::ContainerService;
@@ -17,27 +18,31 @@ pub struct SandboxCalls {
     sandboxes: Sandboxes,
     /// Whose ids are taken, too.
     engine: Engine,
+    writable: WritableLayers,
 }
 
 /// Calls on containers.
 #[derive(Clone)]
 pub struct Containers {
     sandboxes: Sandboxes,
+    writable: WritableLayers,
 }
 
 impl SandboxCalls {
     /// Serves sandboxes beside the engine's pods.
-    #[must_use]
-    pub fn new(sandboxes: Sandboxes, engine: Engine) -> Self {
-        Self { sandboxes, engine }
+    pub(crate) fn new(sandboxes: Sandboxes, engine: Engine, writable: WritableLayers) -> Self {
+        Self {
+            sandboxes,
+            engine,
+            writable,
+        }
     }
 }
 
 impl Containers {
     /// Serves the sandboxes' containers.
-    #[must_use]
-    pub fn new(sandboxes: Sandboxes) -> Self {
-        Self { sandboxes }
+    pub(crate) fn new(sandboxes: Sandboxes, writable: WritableLayers) -> Self {
+        Self { sandboxes, writable }
     }
 }
 
@@ -115,9 +120,12 @@ impl SandboxService for SandboxCalls {
 
     async fn list_sandbox_stats(
         &self,
-        _: Request<api::ListSandboxStatsRequest>,
+        request: Request<api::ListSandboxStatsRequest>,
     ) -> Result<Response<api::ListSandboxStatsResponse>, Status> {
-        Err(Status::unimplemented("sandbox stats"))
+        let api::ListSandboxStatsRequest { id, labels } = request.into_inner();
+        let stats = self.sandboxes.stats(&id, &labels, &self.writable).await;
+        let stats = stats.map_err(Failure::from)?;
+        Ok(Response::new(api::ListSandboxStatsResponse { stats }))
     }
 
     async fn watch_sandboxes(
@@ -238,8 +246,12 @@ impl ContainerService for Containers {
 
     async fn list_container_stats(
         &self,
-        _: Request<api::ListContainerStatsRequest>,
+        request: Request<api::ListContainerStatsRequest>,
     ) -> Result<Response<api::ListContainerStatsResponse>, Status> {
-        Err(Status::unimplemented("container stats"))
+        let api::ListContainerStatsRequest { id, sandbox, labels } = request.into_inner();
+        let filter = Filter { id, sandbox, labels };
+        let stats = self.sandboxes.container_stats(&filter, &self.writable).await;
+        let stats = stats.map_err(Failure::from)?;
+        Ok(Response::new(api::ListContainerStatsResponse { stats }))
     }
 }

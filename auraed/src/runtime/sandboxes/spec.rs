@@ -200,9 +200,10 @@ pub(super) fn mappings(namespace: &api::UserNamespace) -> IdMappings {
     }
 }
 
-/// An image that is on the node.
+/// An image that is on the node; by its id also one that was removed while containers used it.
 pub(super) fn image(images: &Store, reference: &str) -> Result<Arc<Image>, SandboxError> {
-    images.get(reference).ok_or_else(|| SandboxError::NoImage {
+    let found = images.get(reference).or_else(|| images.used(reference));
+    found.ok_or_else(|| SandboxError::NoImage {
         reference: reference.to_owned(),
     })
 }

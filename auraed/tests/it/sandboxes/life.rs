@@ -43,7 +43,10 @@ async fn a_container_lives_in_its_sandbox() {
     node.remove_container("main").await;
     node.remove_container("main").await;
     node.stop_container("main", 1).await;
-    assert_eq!(node.get_container("main").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        node.get_container("main").await.unwrap_err().code(),
+        Code::NotFound
+    );
 
     node.end("pod").await;
     let (ended, containers) = node.get_sandbox("pod").await.unwrap();
