@@ -40,7 +40,7 @@ impl Task {
     async fn start(&self, start: &Start) -> Result<(ContainerId, Timestamp, String), StartFailure> {
         let name = self.container(start.container).name.clone();
         let sandbox = self.cell.sandbox().ok_or(StartFailure::SandboxGone)?;
-        let image = self.node.images.get(&start.image.id).ok_or_else(|| {
+        let image = self.node.images.used(&start.image.id).ok_or_else(|| {
             StartFailure::Create(format!("image {} is not on the node any more", start.image.id))
         })?;
         let id = new_id().map_err(|error| StartFailure::Create(error.to_string()))?;
