@@ -37,16 +37,20 @@ struct TerminalSize {
 
 /// Reads a data message. What a hostile client may send is at worst `Nothing`.
 pub(crate) fn decode(protocol: Protocol, message: Bytes) -> FromClient {
-    let Some((&channel, data)) = message.split_first() else {
-        return FromClient::Nothing;
-    };
-    if !protocol.is_base64() {
-        return interpret(protocol, channel, message.slice(1..));
+    match unpack(protocol.is_base64(), message) {
+        Some((channel, data)) => interpret(protocol, channel, data),
+        None => FromClient::Nothing,
     }
-    match STANDARD.decode(data) {
-        Ok(data) => interpret(protocol, channel.wrapping_sub(b'0'), data.into()),
-        Err(_) => FromClient::Nothing,
+}
+
+/// The channel of a message and its data; None where there is nothing in it.
+pub(crate) fn unpack(is_base64: bool, message: Bytes) -> Option<(u8, Bytes)> {
+    let (&channel, data) = message.split_first()?;
+    if !is_base64 {
+        return Some((channel, message.slice(1..)));
     }
+    let data = STANDARD.decode(data).ok()?;
+    Some((channel.wrapping_sub(b'0'), data.into()))
 }
 
 fn interpret(protocol: Protocol, channel: u8, data: Bytes) -> FromClient {
@@ -64,9 +68,10 @@ fn interpret(protocol: Protocol, channel: u8, data: Bytes) -> FromClient {
     }
 }
 
-/// Writes a message for the client.
-pub(crate) fn encode(protocol: Protocol, channel: u8, data: &[u8]) -> Message {
-    if protocol.is_base64() {
+/// Writes a message for the client. Channels are below 64.
+pub(crate) fn encode(is_base64: bool, channel: u8, data: &[u8]) -> Message {
+    if is_base64 {
+        let channel = char::from(b'0'.wrapping_add(channel));
         return Message::text(format!("{channel}{}", STANDARD.encode(data)));
     }
     let mut message = BytesMut::with_capacity(1 + data.len());
@@ -111,9 +116,17 @@ mod tests {
         }
 
         #[test]
+        fn channels_arrive_as_they_were_sent(channel in 0_u8..64, data: Vec<u8>) {
+            for is_base64 in [false, true] {
+                let message = encode(is_base64, channel, &data).into_data();
+                prop_assert_eq!(unpack(is_base64, message), Some((channel, data.clone().into())));
+            }
+        }
+
+        #[test]
         fn input_arrives_as_it_was_sent(data in proptest::collection::vec(any::<u8>(), 1..200)) {
             for protocol in [Protocol::V5, Protocol::V4Base64] {
-                let message = encode(protocol, STDIN, &data).into_data();
+                let message = encode(protocol.is_base64(), STDIN, &data).into_data();
                 prop_assert_eq!(decode(protocol, message), FromClient::Stdin(data.clone().into()));
             }
         }

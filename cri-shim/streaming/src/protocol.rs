@@ -1,12 +1,8 @@
-//! Which protocol a client and this server share: a subprotocol of WebSocket (RFC 6455, section 4.2.2), or a version of
-//! Kubernetes' own header over SPDY.
+//! Which protocol of remote commands a client and this server share.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-const SPDY: &str = "SPDY/3.1";
-const STREAM_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+use crate::upgrade::{self, Accepted, Known, Rejection};
 
 /// A protocol of remote commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,30 +27,24 @@ pub enum Protocol {
     SpdyV1,
 }
 
+/// Over WebSocket, newest first.
+const WEBSOCKET: [(&str, Protocol); 5] = [
+    ("v5.channel.k8s.io", Protocol::V5),
+    ("v4.channel.k8s.io", Protocol::V4),
+    ("v4.base64.channel.k8s.io", Protocol::V4Base64),
+    ("channel.k8s.io", Protocol::Unversioned),
+    ("base64.channel.k8s.io", Protocol::UnversionedBase64),
+];
+
+/// Over SPDY/3.1.
+const SPDY: [(&str, Protocol); 4] = [
+    ("v4.channel.k8s.io", Protocol::SpdyV4),
+    ("v3.channel.k8s.io", Protocol::SpdyV3),
+    ("v2.channel.k8s.io", Protocol::SpdyV2),
+    ("channel.k8s.io", Protocol::SpdyV1),
+];
+
 impl Protocol {
-    const WEBSOCKET: [Self; 5] = [
-        Self::V5,
-        Self::V4,
-        Self::V4Base64,
-        Self::Unversioned,
-        Self::UnversionedBase64,
-    ];
-    const SPDY: [Self; 4] = [Self::SpdyV4, Self::SpdyV3, Self::SpdyV2, Self::SpdyV1];
-
-    /// Its name in `Sec-WebSocket-Protocol` or, over SPDY, in `X-Stream-Protocol-Version`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V5 => "v5.channel.k8s.io",
-            Self::V4 | Self::SpdyV4 => "v4.channel.k8s.io",
-            Self::V4Base64 => "v4.base64.channel.k8s.io",
-            Self::SpdyV3 => "v3.channel.k8s.io",
-            Self::SpdyV2 => "v2.channel.k8s.io",
-            Self::Unversioned | Self::SpdyV1 => "channel.k8s.io",
-            Self::UnversionedBase64 => "base64.channel.k8s.io",
-        }
-    }
-
     /// The end is told by a `metav1.Status`.
     pub(crate) fn has_status(self) -> bool {
         matches!(self, Self::V5 | Self::V4 | Self::V4Base64 | Self::SpdyV4)
@@ -62,7 +52,7 @@ impl Protocol {
 
     /// Streams are SPDY's, not the channels of WebSocket messages.
     pub(crate) fn is_spdy(self) -> bool {
-        Self::SPDY.contains(&self)
+        SPDY.iter().any(|(_, protocol)| *protocol == self)
     }
 
     /// A terminal's sizes are sent.
@@ -76,169 +66,26 @@ impl Protocol {
     }
 }
 
-/// What was agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// The protocol from here on.
-    pub protocol: Protocol,
-    offered: bool,
-    /// WebSocket's proof that the request was read; none for SPDY.
-    accept_key: Option<String>,
-}
-
-impl Accepted {
-    /// The answer, 101, with an empty body of the server's type; the connection is the session's after it.
-    #[must_use]
-    pub fn response<B: Default>(&self) -> Response<B> {
-        let mut response = Response::new(B::default());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        insert(headers, header::CONNECTION, "Upgrade");
-        match &self.accept_key {
-            Some(accept_key) => {
-                insert(headers, header::UPGRADE, "websocket");
-                insert(headers, header::SEC_WEBSOCKET_ACCEPT, accept_key);
-            }
-            None => insert(headers, header::UPGRADE, SPDY),
-        }
-        if self.offered {
-            let name = match self.accept_key {
-                Some(_) => header::SEC_WEBSOCKET_PROTOCOL,
-                None => STREAM_PROTOCOL_VERSION,
-            };
-            insert(headers, name, self.protocol.name());
-        }
-        response
-    }
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Names and base64 alone come here, and both are header text.
-    if let Ok(value) = value.parse() {
-        headers.insert(name, value);
-    }
-}
-
-/// Why a request cannot be served. Answer with the status and the text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Rejection {
-    /// 400, 403 or 405.
-    pub status: StatusCode,
-    /// For the client.
-    pub message: String,
-}
-
-impl Rejection {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
-    }
-}
-
 /// Agrees on a protocol: the first that the client offers and this server knows.
 ///
 /// # Errors
 /// [`Rejection`] where the request is no upgrade to WebSocket or SPDY/3.1, or offers nothing that is known here.
-pub fn negotiate(request: &Parts) -> Result<Accepted, Rejection> {
-    let headers = &request.headers;
-    if !has_token(headers, &header::CONNECTION, "upgrade") {
-        return Err(Rejection::new(
-            StatusCode::BAD_REQUEST,
-            "an upgrade to WebSocket or SPDY/3.1 is needed",
-        ));
-    }
-    if has_token(headers, &header::UPGRADE, "websocket") {
-        return websocket(request);
-    }
-    if has_token(headers, &header::UPGRADE, SPDY) {
-        let (protocol, offered) = choose(
-            headers,
-            &STREAM_PROTOCOL_VERSION,
-            &Protocol::SPDY,
-            Protocol::SpdyV1,
-        )?;
-        return Ok(Accepted {
-            protocol,
-            offered,
-            accept_key: None,
-        });
-    }
-    Err(Rejection::new(
-        StatusCode::BAD_REQUEST,
-        "an upgrade to WebSocket or SPDY/3.1 is needed",
-    ))
-}
-
-fn websocket(request: &Parts) -> Result<Accepted, Rejection> {
-    let headers = &request.headers;
-    if request.method != Method::GET {
-        return Err(Rejection::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "a WebSocket upgrade is a GET",
-        ));
-    }
-    let key = match (
-        headers.get(header::SEC_WEBSOCKET_KEY),
-        headers.get(header::SEC_WEBSOCKET_VERSION),
-    ) {
-        (Some(key), Some(version)) if version.as_bytes() == b"13" => key,
-        _ => {
-            let message = "version 13 of WebSocket and a key are needed";
-            return Err(Rejection::new(StatusCode::BAD_REQUEST, message));
-        }
+pub fn negotiate(request: &Parts) -> Result<Accepted<Protocol>, Rejection> {
+    let websocket = Known {
+        names: &WEBSOCKET,
+        oldest: Protocol::Unversioned,
     };
-    let accept_key = Some(derive_accept_key(key.as_bytes()));
-    let name = header::SEC_WEBSOCKET_PROTOCOL;
-    let (protocol, offered) = choose(headers, &name, &Protocol::WEBSOCKET, Protocol::Unversioned)?;
-    Ok(Accepted {
-        protocol,
-        offered,
-        accept_key,
-    })
-}
-
-/// The first offer that is known, and whether there was any: without one it is the oldest protocol.
-fn choose(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    known: &[Protocol],
-    oldest: Protocol,
-) -> Result<(Protocol, bool), Rejection> {
-    let offers: Vec<&str> = tokens(headers, name).collect();
-    if offers.is_empty() {
-        return Ok((oldest, false));
-    }
-    let is_known = |offer: &&str| known.iter().copied().find(|protocol| protocol.name() == *offer);
-    match offers.iter().find_map(is_known) {
-        Some(protocol) => Ok((protocol, true)),
-        None => {
-            let message = format!("none of the protocols {} is served here", offers.join(", "));
-            Err(Rejection::new(StatusCode::FORBIDDEN, message))
-        }
-    }
-}
-
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+    let spdy = Known {
+        names: &SPDY,
+        oldest: Protocol::SpdyV1,
+    };
+    upgrade::negotiate(request, &websocket, &spdy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::StatusCode;
 
     fn request(offers: &[&str]) -> Parts {
         let mut builder = http::Request::get("/exec/default/web/c")
@@ -317,9 +164,9 @@ mod tests {
             "v4.channel.k8s.io"
         );
         assert_eq!(negotiate(&request(&[])).unwrap().protocol, Protocol::SpdyV1);
-        assert_eq!(
-            negotiate(&request(&["v9"])).unwrap_err().status,
-            StatusCode::FORBIDDEN
-        );
+        let response = negotiate(&request(&["v9"])).unwrap_err().response::<String>();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        let accepted = response.headers().get_all("x-accepted-stream-protocol-versions");
+        assert_eq!(accepted.iter().count(), 4);
     }
 }

@@ -105,16 +105,16 @@ impl Output {
     ///
     /// # Errors
     /// [`Disconnected`].
-    pub async fn stdout(&self, data: &[u8]) -> Result<(), Disconnected> {
-        self.send(ToClient::Stdout(Bytes::copy_from_slice(data))).await
+    pub async fn stdout(&self, data: impl Into<Bytes>) -> Result<(), Disconnected> {
+        self.send(ToClient::Stdout(data.into())).await
     }
 
     /// Sends standard error.
     ///
     /// # Errors
     /// [`Disconnected`].
-    pub async fn stderr(&self, data: &[u8]) -> Result<(), Disconnected> {
-        self.send(ToClient::Stderr(Bytes::copy_from_slice(data))).await
+    pub async fn stderr(&self, data: impl Into<Bytes>) -> Result<(), Disconnected> {
+        self.send(ToClient::Stderr(data.into())).await
     }
 
     /// Tells how the program ended, after all its output, and closes the connection.

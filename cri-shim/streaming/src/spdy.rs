@@ -1,13 +1,51 @@
-//! SPDY/3.1 as clients from before WebSocket speak it (`kubectl` up to 1.30, client-go's SPDY executor): the server's side.
+//! SPDY/3.1 as Kubernetes' clients speak it (spdystream, by itself or through WebSocket messages): the server's side.
 //!
-//! The client opens a stream for each of stdin, stdout, stderr, sizes and the end, told apart by the header
-//! `streamtype`, and waits for the reply to each. From there on it is data frames. SPDY's flow control is not used: no
-//! client of Kubernetes' does (spdystream knows window updates as a number only), so bounded queues and TCP do its work.
+//! The client opens streams, told apart by their headers, and waits for the reply to each. From there on it is data frames.
 //!
 //! ```text
-//! bytes ──frame::Decoder──► frames ──session──► Input, Output      sans I/O: frame, header; I/O: session
+//! client ──frame──► reader task ──a bounded queue each──► StreamReader
+//!                      │ what is to be answered
+//! client ◄─frame── writer task ◄──── one bounded queue ── StreamWriter
 //! ```
+//!
+//! Without I/O are `frame` and `header`; `table` is what the tasks share. A client that sends more than is taken is not
+//! read until it is. The answers to its pings and the like wait in a short list; one that lets it grow is cut off.
 
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+mod connection;
 mod frame;
 mod header;
+mod reader;
+mod stream;
+mod table;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 pub(crate) mod session;
+
+pub(crate) use connection::Connection;
+pub(crate) use header::Headers;
+pub(crate) use stream::{Stream, StreamReader, StreamWriter};
+pub(crate) use table::Gone;
+
+/// What came on a stream.
+#[derive(Debug)]
+enum Received {
+    /// Data, and its place among what waits on the whole connection.
+    Data(Bytes, OwnedSemaphorePermit),
+    /// The client sends no more.
+    End,
+}
+
+/// The value of the first header of a name, which is in lower case.
+pub(crate) fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    headers
+        .iter()
+        .find_map(|(other, value)| (other == name).then_some(value.as_str()))
+}
+
+#[cfg(test)]
+pub(crate) mod client;

@@ -158,10 +158,10 @@ async fn receive(mut answers: Streaming<ExecResponse>, output: Output) {
         let sent = match answers.message().await {
             Ok(Some(ExecResponse {
                 event: Some(FromProgram::Stdout(data)),
-            })) => output.stdout(&data).await,
+            })) => output.stdout(data).await,
             Ok(Some(ExecResponse {
                 event: Some(FromProgram::Stderr(data)),
-            })) => output.stderr(&data).await,
+            })) => output.stderr(data).await,
             Ok(Some(ExecResponse {
                 event: Some(FromProgram::ExitCode(code)),
             })) => break Outcome::Exited(code),

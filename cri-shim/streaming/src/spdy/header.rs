@@ -96,7 +96,7 @@ static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// The names, in lower case, and values of a block.
-pub(super) type Headers = Vec<(String, String)>;
+pub(crate) type Headers = Vec<(String, String)>;
 
 /// Reads the header blocks of one direction of a connection, all of them and in order.
 #[derive(Debug)]

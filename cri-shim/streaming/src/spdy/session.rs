@@ -1,28 +1,22 @@
-//! A session over SPDY/3.1: the client's streams, the two tasks, the end.
+//! A remote command over SPDY/3.1: a stream for each of the end, stdin, stdout, stderr and sizes.
 
-use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::frame::{Decoder, Encoder, Frame};
+use super::{Connection, Headers, Stream, StreamReader, StreamWriter, header};
 use crate::options::Options;
 use crate::protocol::Protocol;
-use crate::session::{CLOSING_TIME, Ends, Size, ToClient};
+use crate::session::{Ends, Size, ToClient};
 
 /// How long a client may take to open its streams.
 const OPENING_TIME: Duration = Duration::from_secs(30);
 /// The longest terminal size that is read, in bytes.
 const MAX_SIZE_BYTES: usize = 256;
-/// Frames that the reader wants answered, under way to the writer.
-const ANSWERS: usize = 8;
-/// The most data that goes into one frame, in bytes.
-const CHUNK: usize = 256 * 1024;
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,46 +28,37 @@ enum Kind {
     Sizes,
 }
 
-/// What the reader has the writer say.
-#[derive(Debug)]
-enum Answer {
-    Accept(u32, Kind),
-    Refuse(u32),
-    Ping(u32),
-}
-
-/// Starts the two tasks of a session and waits until the client's streams are there, or will not come.
+/// Starts a session and waits until the client's streams are there, or will not come.
 pub(crate) async fn start<S>(connection: S, protocol: Protocol, options: &Options, ends: Ends)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (read, write) = tokio::io::split(connection);
-    let (answers, answers_receiver) = mpsc::channel(ANSWERS);
-    let (complete, completed) = oneshot::channel();
-    let Ends { stdin, sizes, queue } = ends;
-    let reader = Reader {
-        wanted: wanted(protocol, options),
-        opened: Vec::new(),
-        complete: Some(complete),
-        stdin,
-        sizes,
-        size: Vec::new(),
-        answers,
-    };
-    let reader = tokio::spawn(reader.run(read));
-    let stop = reader.abort_handle();
-    tokio::spawn(
-        Writer {
-            write,
-            encoder: Encoder::new(),
-            opened: Vec::new(),
-        }
-        .run(queue, answers_receiver, reader),
-    );
-    if timeout(OPENING_TIME, completed).await.is_err() {
+    let kinds = wanted(protocol, options);
+    let mut connection = Connection::start(connection, policy(kinds.clone()));
+    let opening = timeout(OPENING_TIME, open(&mut connection, kinds.len()));
+    let Ok(Some(streams)) = opening.await else {
         tracing::debug!("a remote command's client does not open its streams");
-        stop.abort();
+        return;
+    };
+    let Ends { stdin, sizes, queue } = ends;
+    let mut outputs = Outputs::default();
+    for stream in streams {
+        let (reader, writer) = (stream.reader, stream.writer);
+        match kind(&stream.headers) {
+            Some(Kind::Stdin) => {
+                if let Some(stdin) = stdin.clone() {
+                    tokio::spawn(feed(reader, writer, stdin));
+                }
+            }
+            Some(Kind::Sizes) => drop(tokio::spawn(resize(reader, writer, sizes.clone()))),
+            Some(Kind::Stdout) => outputs.stdout = Some(writer),
+            Some(Kind::Stderr) => outputs.stderr = Some(writer),
+            Some(Kind::Error) => outputs.error = Some(writer),
+            None => {}
+        }
     }
+    drop((stdin, sizes));
+    tokio::spawn(write(connection, outputs, queue));
 }
 
 /// The streams that the client must open, no more and no less.
@@ -91,29 +76,43 @@ fn wanted(protocol: Protocol, options: &Options) -> Vec<Kind> {
         .collect()
 }
 
-impl Kind {
-    fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "error" => Self::Error,
-            "stdin" => Self::Stdin,
-            "stdout" => Self::Stdout,
-            "stderr" => Self::Stderr,
-            "resize" => Self::Sizes,
-            _ => return None,
-        })
-    }
+/// Each kind is accepted once.
+fn policy(mut missing: Vec<Kind>) -> Box<dyn FnMut(&Headers) -> bool + Send> {
+    Box::new(move |headers| {
+        let index = missing.iter().position(|wanted| Some(*wanted) == kind(headers));
+        index.map(|index| missing.swap_remove(index)).is_some()
+    })
 }
 
-/// The task that reads.
-struct Reader {
-    wanted: Vec<Kind>,
-    opened: Vec<(u32, Kind)>,
-    complete: Option<oneshot::Sender<()>>,
-    stdin: Option<mpsc::Sender<Bytes>>,
-    sizes: tokio::sync::watch::Sender<Option<Size>>,
-    /// The beginning of a size whose end has not come yet.
-    size: Vec<u8>,
-    answers: mpsc::Sender<Answer>,
+fn kind(headers: &Headers) -> Option<Kind> {
+    Some(match header(headers, "streamtype")? {
+        "error" => Kind::Error,
+        "stdin" => Kind::Stdin,
+        "stdout" => Kind::Stdout,
+        "stderr" => Kind::Stderr,
+        "resize" => Kind::Sizes,
+        _ => return None,
+    })
+}
+
+async fn open(connection: &mut Connection, count: usize) -> Option<Vec<Stream>> {
+    let mut streams = Vec::with_capacity(count);
+    while streams.len() < count {
+        streams.push(connection.accept().await?);
+    }
+    Some(streams)
+}
+
+/// Hands input to the program. What comes after it reads no more is thrown away, as a closed pipe does.
+async fn feed(mut reader: StreamReader, writer: StreamWriter, stdin: mpsc::Sender<Bytes>) {
+    while let Ok(Some(data)) = reader.read().await {
+        if stdin.send(data).await.is_err() {
+            break;
+        }
+    }
+    drop((reader, stdin));
+    // Not reset: a client that still sends would take that for an error.
+    writer.finish().await;
 }
 
 #[derive(Deserialize)]
@@ -123,209 +122,65 @@ struct TerminalSize {
     height: u16,
 }
 
-impl Reader {
-    async fn run<S: AsyncRead>(mut self, mut connection: ReadHalf<S>) {
-        let (mut decoder, mut received) = (Decoder::new(), BytesMut::new());
-        loop {
-            match decoder.decode(&mut received) {
-                Ok(Some(Frame::GoAway)) => return,
-                Ok(Some(frame)) => self.take(frame).await,
-                Ok(None) => match connection.read_buf(&mut received).await {
-                    Ok(0) => return,
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::debug!(%error, "remote command's connection");
-                        return;
-                    }
-                },
-                Err(violation) => {
-                    tracing::debug!(error = %violation, "remote command's connection");
-                    return;
-                }
+/// Sizes are lines of JSON, in whatever pieces.
+async fn resize(mut reader: StreamReader, writer: StreamWriter, sizes: watch::Sender<Option<Size>>) {
+    let mut line = Vec::new();
+    while let Ok(Some(data)) = reader.read().await {
+        line.extend(data);
+        while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            if let Ok(TerminalSize { width, height }) = serde_json::from_slice(&line[..end]) {
+                sizes.send_replace(Some(Size { width, height }));
             }
+            line.drain(..=end);
+        }
+        if line.len() > MAX_SIZE_BYTES {
+            line.clear();
         }
     }
+    writer.finish().await;
+}
 
-    async fn take(&mut self, frame: Frame) {
-        match frame {
-            Frame::Open {
-                stream,
-                headers,
-                ends,
-            } => {
-                let kind = headers.iter().find(|(name, _)| name == "streamtype");
-                let kind = kind.and_then(|(_, value)| Kind::from_name(value));
-                self.open(stream, kind).await;
-                if ends {
-                    self.end(stream);
-                }
-            }
-            Frame::Data { stream, data, ends } => {
-                self.data(stream, data).await;
-                if ends {
-                    self.end(stream);
-                }
-            }
-            Frame::Reset { stream } => self.end(stream),
-            Frame::Ping { id } => self.answer(Answer::Ping(id)).await,
-            Frame::GoAway | Frame::Other => {}
-        }
-    }
+/// The streams that the server writes; none that the client has reset.
+#[derive(Default)]
+struct Outputs {
+    stdout: Option<StreamWriter>,
+    stderr: Option<StreamWriter>,
+    error: Option<StreamWriter>,
+}
 
-    async fn open(&mut self, stream: u32, kind: Option<Kind>) {
-        let is_taken = |kind: &Kind| {
-            self.opened
-                .iter()
-                .any(|(id, other)| *id == stream || other == kind)
+async fn write(connection: Connection, mut outputs: Outputs, mut queue: mpsc::Receiver<ToClient>) {
+    loop {
+        let message = tokio::select! {
+            message = queue.recv() => message,
+            () = connection.closed() => return,
         };
-        match kind.filter(|kind| self.wanted.contains(kind) && !is_taken(kind)) {
-            Some(kind) => {
-                self.opened.push((stream, kind));
-                self.answer(Answer::Accept(stream, kind)).await;
-                if self.opened.len() == self.wanted.len()
-                    && let Some(complete) = self.complete.take()
-                {
-                    // No one waits any more: the session is being stopped.
-                    let _ = complete.send(());
+        match message {
+            Some(ToClient::Stdout(data)) => send(&mut outputs.stdout, data).await,
+            Some(ToClient::Stderr(data)) => send(&mut outputs.stderr, data).await,
+            Some(ToClient::End(text)) => {
+                if let Some(text) = text {
+                    send(&mut outputs.error, text).await;
                 }
-            }
-            None => self.answer(Answer::Refuse(stream)).await,
-        }
-    }
-
-    async fn data(&mut self, stream: u32, data: Bytes) {
-        match self.kind(stream) {
-            Some(Kind::Stdin) if !data.is_empty() => {
-                if let Some(stdin) = &self.stdin
-                    && stdin.send(data).await.is_err()
-                {
-                    // The program reads no more: what follows is thrown away, as a closed pipe does.
-                    self.stdin = None;
+                let Outputs {
+                    stdout,
+                    stderr,
+                    error,
+                } = outputs;
+                for stream in [stdout, stderr, error].into_iter().flatten() {
+                    stream.finish().await;
                 }
+                return connection.close().await;
             }
-            Some(Kind::Sizes) => self.resize(&data),
-            _ => {}
+            None => return,
         }
-    }
-
-    // Sizes are lines of JSON.
-    fn resize(&mut self, data: &[u8]) {
-        self.size.extend(data);
-        while let Some(end) = self.size.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.size.drain(..=end).collect();
-            if let Ok(TerminalSize { width, height }) = serde_json::from_slice(&line) {
-                self.sizes.send_replace(Some(Size { width, height }));
-            }
-        }
-        if self.size.len() > MAX_SIZE_BYTES {
-            self.size.clear();
-        }
-    }
-
-    fn end(&mut self, stream: u32) {
-        if self.kind(stream) == Some(Kind::Stdin) {
-            self.stdin = None;
-        }
-    }
-
-    fn kind(&self, stream: u32) -> Option<Kind> {
-        self.opened
-            .iter()
-            .find_map(|(id, kind)| (*id == stream).then_some(*kind))
-    }
-
-    async fn answer(&self, answer: Answer) {
-        // The writer stops listening when it closes the connection; the client then hears that.
-        let _ = self.answers.send(answer).await;
     }
 }
 
-/// The task that writes.
-struct Writer<S> {
-    write: WriteHalf<S>,
-    encoder: Encoder,
-    opened: Vec<(u32, Kind)>,
-}
-
-impl<S: AsyncRead + AsyncWrite> Writer<S> {
-    async fn run(
-        mut self,
-        mut queue: mpsc::Receiver<ToClient>,
-        mut answers: mpsc::Receiver<Answer>,
-        mut reader: JoinHandle<()>,
-    ) {
-        loop {
-            let written = tokio::select! {
-                biased;
-                Some(answer) = answers.recv() => self.answer(answer).await,
-                message = queue.recv() => match message {
-                    Some(ToClient::Stdout(data)) => self.data(Kind::Stdout, &data).await,
-                    Some(ToClient::Stderr(data)) => self.data(Kind::Stderr, &data).await,
-                    Some(ToClient::End(text)) => {
-                        drop(answers);
-                        if self.end(text).await.is_ok() {
-                            // The client has read everything when it closes its side.
-                            let _ = timeout(CLOSING_TIME, &mut reader).await;
-                        }
-                        break;
-                    }
-                    None => break,
-                },
-                _ = &mut reader => return,
-            };
-            if written.is_err() {
-                break;
-            }
-        }
-        reader.abort();
-    }
-
-    async fn answer(&mut self, answer: Answer) -> io::Result<()> {
-        let frame = match answer {
-            Answer::Accept(stream, kind) => {
-                self.opened.push((stream, kind));
-                self.encoder.reply(stream)
-            }
-            Answer::Refuse(stream) => Encoder::refuse(stream),
-            Answer::Ping(id) => Encoder::ping(id),
-        };
-        self.write.write_all(&frame).await?;
-        self.write.flush().await
-    }
-
-    async fn data(&mut self, kind: Kind, data: &[u8]) -> io::Result<()> {
-        let Some(stream) = self.stream(kind) else {
-            return Ok(());
-        };
-        for chunk in data.chunks(CHUNK) {
-            self.write
-                .write_all(&Encoder::data_head(stream, chunk.len(), false))
-                .await?;
-            self.write.write_all(chunk).await?;
-        }
-        self.write.flush().await
-    }
-
-    /// Says the end, ends each stream of the server's, and closes this side.
-    async fn end(&mut self, text: Option<Bytes>) -> io::Result<()> {
-        if let Some(text) = text {
-            self.data(Kind::Error, &text).await?;
-        }
-        for kind in [Kind::Stdout, Kind::Stderr, Kind::Error] {
-            if let Some(stream) = self.stream(kind) {
-                self.write.write_all(&Encoder::data_head(stream, 0, true)).await?;
-            }
-        }
-        let last = self.opened.iter().map(|(stream, _)| *stream).max().unwrap_or(0);
-        self.write.write_all(&Encoder::go_away(last)).await?;
-        self.write.flush().await?;
-        self.write.shutdown().await
-    }
-
-    fn stream(&self, kind: Kind) -> Option<u32> {
-        self.opened
-            .iter()
-            .find_map(|(stream, other)| (*other == kind).then_some(*stream))
+async fn send(stream: &mut Option<StreamWriter>, data: Bytes) {
+    if let Some(writer) = stream
+        && writer.write(data).await.is_err()
+    {
+        *stream = None;
     }
 }
 

@@ -1,45 +1,12 @@
-//! A client of SPDY/3.1, written with the same codec, against the session.
+//! A client of SPDY/3.1 against the session.
 
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
 use super::*;
 use crate::outcome::Outcome;
 use crate::session::{Disconnected, Input, Output, open};
-
-struct Client {
-    connection: DuplexStream,
-    encoder: Encoder,
-    decoder: Decoder,
-    received: BytesMut,
-    next: u32,
-}
-
-impl Client {
-    async fn open(&mut self, kind: &str) -> u32 {
-        let stream = self.next;
-        self.next += 2;
-        let frame = self.encoder.open(stream, &[("streamType", kind)], false);
-        self.connection.write_all(&frame).await.unwrap();
-        stream
-    }
-
-    async fn send(&mut self, stream: u32, data: &[u8], ends: bool) {
-        let frame = [&Encoder::data_head(stream, data.len(), ends), data].concat();
-        self.connection.write_all(&frame).await.unwrap();
-    }
-
-    /// The next frame; none at the connection's end.
-    async fn receive(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(frame) = self.decoder.decode(&mut self.received).unwrap() {
-                return Some(frame);
-            }
-            if self.connection.read_buf(&mut self.received).await.unwrap() == 0 {
-                return None;
-            }
-        }
-    }
-}
+use crate::spdy::client::{Client, data};
+use crate::spdy::frame::{Encoder, Frame};
 
 fn options(tty: bool) -> Options {
     Options {
@@ -52,19 +19,16 @@ fn options(tty: bool) -> Options {
 }
 
 /// A session whose client has opened these streams, which are numbered 1, 3 and so on.
-async fn session(protocol: Protocol, options: Options, kinds: &[&str]) -> (Client, Input, Output) {
+async fn session(
+    protocol: Protocol,
+    options: Options,
+    kinds: &[&str],
+) -> (Client<DuplexStream>, Input, Output) {
     let (connection, server) = tokio::io::duplex(64 * 1024);
     let session = tokio::spawn(async move { open(server, protocol, &options).await });
-    let (encoder, decoder) = (Encoder::new(), Decoder::new());
-    let mut client = Client {
-        connection,
-        encoder,
-        decoder,
-        received: BytesMut::new(),
-        next: 1,
-    };
+    let mut client = Client::new(connection);
     for kind in kinds {
-        client.open(kind).await;
+        client.open(&[("streamType", kind)]).await;
         assert_eq!(
             client.receive().await,
             Some(Frame::Other),
@@ -84,18 +48,12 @@ async fn streams_carry_both_ways_and_the_end_comes_last() {
     client.send(3, b"", true).await;
     assert_eq!(input.stdin.recv().await.unwrap(), "hello");
     assert_eq!(input.stdin.recv().await, None);
-    output.stdout(b"out").await.unwrap();
-    output.stderr(b"err").await.unwrap();
+    assert_eq!(client.receive().await, data(3, b"", true));
+    output.stdout("out").await.unwrap();
+    output.stderr("err").await.unwrap();
     output.finish(&Outcome::Exited(3)).await.unwrap();
-    let data = |stream, data: &'static [u8]| {
-        Some(Frame::Data {
-            stream,
-            data: Bytes::from_static(data),
-            ends: false,
-        })
-    };
-    assert_eq!(client.receive().await, data(5, b"out"));
-    assert_eq!(client.receive().await, data(7, b"err"));
+    assert_eq!(client.receive().await, data(5, b"out", false));
+    assert_eq!(client.receive().await, data(7, b"err", false));
     let Some(Frame::Data {
         stream: 1,
         data: status,
@@ -107,14 +65,7 @@ async fn streams_carry_both_ways_and_the_end_comes_last() {
     let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
     assert_eq!(status["details"]["causes"][0]["message"], "3");
     for stream in [5, 7, 1] {
-        assert_eq!(
-            client.receive().await,
-            Some(Frame::Data {
-                stream,
-                data: Bytes::new(),
-                ends: true
-            })
-        );
+        assert_eq!(client.receive().await, data(stream, b"", true));
     }
     assert_eq!(client.receive().await, Some(Frame::GoAway));
     assert_eq!(client.receive().await, None);
@@ -144,16 +95,11 @@ async fn a_terminal_has_sizes_in_whatever_pieces() {
 
 #[tokio::test]
 async fn old_versions_say_nothing_of_success() {
-    let (mut client, _input, output) = session(Protocol::SpdyV1, options(false), &ALL).await;
-    output.finish(&Outcome::Exited(0)).await.unwrap();
-    assert_eq!(
-        client.receive().await,
-        Some(Frame::Data {
-            stream: 5,
-            data: Bytes::new(),
-            ends: true
-        })
-    );
+    for protocol in [Protocol::SpdyV1, Protocol::SpdyV2, Protocol::SpdyV3] {
+        let (mut client, _input, output) = session(protocol, options(false), &ALL).await;
+        output.finish(&Outcome::Exited(0)).await.unwrap();
+        assert_eq!(client.receive().await, data(5, b"", true));
+    }
 }
 
 #[tokio::test]
@@ -162,7 +108,7 @@ async fn pings_are_sent_back_and_what_is_not_wanted_is_refused() {
     client.connection.write_all(&Encoder::ping(9)).await.unwrap();
     assert_eq!(client.receive().await, Some(Frame::Ping { id: 9 }));
     for kind in ["stdin", "resize", "nonsense"] {
-        let stream = client.open(kind).await;
+        let stream = client.open(&[("streamtype", kind)]).await;
         assert_eq!(client.receive().await, Some(Frame::Reset { stream }));
     }
 }
@@ -172,7 +118,7 @@ async fn a_client_that_opens_too_little_is_given_up() {
     let (connection, server) = tokio::io::duplex(1024);
     let (mut input, output) = open(server, Protocol::SpdyV4, &options(false)).await;
     output.closed().await;
-    assert_eq!(output.stdout(b"x").await, Err(Disconnected));
+    assert_eq!(output.stdout("x").await, Err(Disconnected));
     assert_eq!(input.stdin.recv().await, None);
     drop(connection);
 }
@@ -194,22 +140,28 @@ async fn a_client_that_goes_away_or_talks_nonsense_is_noticed() {
 #[tokio::test]
 async fn a_program_that_does_not_read_holds_its_client_back() {
     let (client, mut input, _output) = session(Protocol::SpdyV4, options(false), &ALL).await;
-    let mut connection = client.connection;
+    let (mut reading, mut connection) = tokio::io::split(client.connection);
+    // It reads the windows, and looks at none.
+    tokio::spawn(async move { tokio::io::copy(&mut reading, &mut tokio::io::sink()).await });
     let block = vec![b'x'; 32 * 1024];
     let frame = [Encoder::data_head(3, block.len(), false).as_slice(), &block].concat();
+    let (count, sent) = watch::channel(0_usize);
     let sender = tokio::spawn(async move {
-        for _ in 0..100 {
+        for number in 1..=200 {
             connection.write_all(&frame).await.unwrap();
+            count.send_replace(number);
         }
         connection
     });
-    for _ in 0..100 {
+    let mut received = 0;
+    while received < 200 * block.len() {
         // Everything that can go on without the program has.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        assert!(input.stdin.len() <= 8);
-        assert_eq!(input.stdin.recv().await.unwrap().len(), block.len());
+        let waiting = *sent.borrow() * block.len() - received.min(*sent.borrow() * block.len());
+        assert!(waiting <= 2 * 1024 * 1024, "{waiting} bytes wait");
+        received += input.stdin.recv().await.unwrap().len();
     }
     sender.await.unwrap();
 }
