@@ -1,0 +1,76 @@
+//! GetContainerEvents: auraed's events, for as long as the caller listens.
+//!
+//! ```text
+//! watch of auraed ─event─► translated ─► caller
+//!      │ ended (auraed went away, or this caller was too slow)
+//!      └──► wait for its socket ─► watch anew
+//! ```
+//!
+//! What happened while auraed was away is not told here; the caller's lists tell it, which it makes each second anyway.
+//! The stream ends with the caller, with this program, or where auraed refuses to be watched.
+
+use auraed_api::runtime::v0 as api;
+use cri_api::v1 as cri;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use translation::cri::event;
+
+use crate::presence::Presence;
+use crate::shim::Shim;
+
+/// Events that wait for a slow caller; then auraed's own queue fills.
+const WAITING: usize = 64;
+
+type Events = mpsc::Sender<Result<cri::ContainerEventResponse, Status>>;
+
+pub(super) async fn watch(
+    shim: &Shim,
+) -> Result<ReceiverStream<Result<cri::ContainerEventResponse, Status>>, Status> {
+    let (events, stream) = mpsc::channel(WAITING);
+    tokio::spawn(follow(shim.clone(), events));
+    Ok(ReceiverStream::new(stream))
+}
+
+async fn follow(shim: Shim, events: Events) {
+    let watch = async {
+        loop {
+            let mut presence = Presence::of(&shim.aurae.socket);
+            let Err(status) = pass_on(&shim, &events).await else {
+                return;
+            };
+            match status.code() {
+                Code::Unavailable | Code::Cancelled => presence.changed().await,
+                // Too slow: what was missed is missed.
+                Code::ResourceExhausted => {}
+                _ => {
+                    let _ = events.send(Err(status)).await;
+                    return;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = watch => {}
+        () = events.closed() => {}
+        () = shim.stop.cancelled() => {}
+    }
+}
+
+/// Ends well where the caller is gone; otherwise with why the watch ended.
+async fn pass_on(shim: &Shim, events: &Events) -> Result<(), Status> {
+    let request = api::WatchSandboxesRequest {};
+    let mut watch = shim
+        .aurae
+        .ask(shim.aurae.streams.sandboxes().watch_sandboxes(request))
+        .await?;
+    while let Some(message) = shim.aurae.next(&mut watch).await? {
+        let Some(event) = message.event.as_ref().and_then(event::translate) else {
+            continue;
+        };
+        if events.send(Ok(event)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Err(Status::unavailable("auraed ended the watch"))
+}
