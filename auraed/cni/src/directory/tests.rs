@@ -10,7 +10,7 @@ fn list(name: &str) -> String {
     format!(r#"{{"cniVersion": "1.0.0", "name": "{name}", "plugins": [{{"type": "p"}}]}}"#)
 }
 
-fn name(selected: &Selected) -> Option<&str> {
+fn name(selected: &Arc<Selected>) -> Option<&str> {
     selected.config.as_ref().map(|config| config.name())
 }
 
@@ -138,7 +138,7 @@ async fn plugins_of_files_beside_it_are_added() {
     fs_err::create_dir(&beside).unwrap();
     fs_err::write(beside.join("20-y.conf"), r#"{"type": "y"}"#).unwrap();
     fs_err::write(beside.join("10-x.conf"), r#"{"type": "x"}"#).unwrap();
-    let kinds = |selected: &Selected| {
+    let kinds = |selected: &Arc<Selected>| {
         let config = selected.config.as_ref().unwrap();
         config
             .plugins()
