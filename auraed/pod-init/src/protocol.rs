@@ -53,12 +53,16 @@ pub enum Call {
         /// What to run.
         exec: Box<Exec>,
     },
-    /// Signal the main process of an exec.
+    /// Signal the main process of an exec, or with `group` all of its process group: whatever it started and that did not
+    /// part from it.
     SignalExec {
         /// From [`Reply::Executing`].
         exec: u64,
         /// 1 to 64.
         signal: i32,
+        /// Since version 2.
+        #[serde(default)]
+        group: bool,
     },
     /// Set the size of a container's terminal.
     Resize {
@@ -71,6 +75,9 @@ pub enum Call {
     Attach {
         /// The container's name.
         container: String,
+        /// Leave its input to others. Since version 2.
+        #[serde(default)]
+        output_only: bool,
     },
     /// Let the container see the end of its standard input.
     CloseInput {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::{Init, Requester};
 use crate::cgroup;
@@ -20,7 +20,10 @@ impl Init {
             }
             Call::Start(container) => return self.start(requester, *container, descriptors),
             Call::Exec { container, exec } => return self.execute(requester, &container, &exec, descriptors),
-            Call::Attach { container } => return self.attach(requester, &container),
+            Call::Attach {
+                container,
+                output_only,
+            } => return self.attach(requester, &container, output_only),
             Call::Status => {
                 self.status_waiters.push(requester);
                 return self.answer_status();
@@ -32,7 +35,13 @@ impl Init {
                 signal,
                 all,
             } => self.signal(&container, signal, all),
-            Call::SignalExec { exec, signal } => self.execution(exec).and_then(|pid| send(pid, signal)),
+            Call::SignalExec { exec, signal, group } => self.execution(exec).and_then(|pid| {
+                if group {
+                    send_group(pid, signal)
+                } else {
+                    send(pid, signal)
+                }
+            }),
             Call::Resize { container, size } => self.resize(&container, size),
             Call::CloseInput { container } => self.with_running(&container, |live| live.input = None),
             Call::ReopenLog { container } => self.reopen_log(&container),
@@ -95,6 +104,13 @@ impl Init {
 
 fn parse(signal: i32) -> Result<Signal, Failure> {
     sys::signal(signal).ok_or_else(|| Failure::Refused(format!("{signal} is not a signal")))
+}
+
+/// Signals the process group that a process of ours leads: a program that was executed has made its own session.
+fn send_group(leader: Pid, signal: i32) -> Answer {
+    kill_process_group(leader, parse(signal)?)
+        .map(|()| Reply::Done)
+        .map_err(|error| Failure::Failed(format!("send signal {signal} to a group: {error}")))
 }
 
 /// Signals a process of ours. It is not reaped, so that the number is still its.

@@ -122,7 +122,7 @@ impl Init {
     }
 
     /// Gives a client its own copy of a container's streams.
-    pub(super) fn attach(&mut self, requester: Requester, container: &str) {
+    pub(super) fn attach(&mut self, requester: Requester, container: &str, output_only: bool) {
         let Some(live) = self.running(container) else {
             return self.reply(requester, Err(Failure::NotRunning), Vec::new());
         };
@@ -131,7 +131,12 @@ impl Init {
         let taps: Result<Vec<OwnedFd>> = live.outputs[..streams].iter_mut().map(Output::tap).collect();
         match taps {
             Ok(taps) => {
-                let mut descriptors: Vec<OwnedFd> = live.input_for_client().into_iter().collect();
+                let input = if output_only {
+                    None
+                } else {
+                    live.input_for_client()
+                };
+                let mut descriptors: Vec<OwnedFd> = input.into_iter().collect();
                 let stdin = !descriptors.is_empty();
                 descriptors.extend(taps);
                 self.reply(requester, Ok(Reply::Attached { stdin, terminal }), descriptors);

@@ -101,13 +101,14 @@ impl Sandbox {
         }
     }
 
-    /// Takes part in a container's standard streams from now on.
+    /// Takes part in a container's standard streams from now on; without `stdin` in its output alone.
     ///
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Gone`].
-    pub async fn attach(&self, container: &str) -> Result<Attachment, Error> {
+    pub async fn attach(&self, container: &str, stdin: bool) -> Result<Attachment, Error> {
         let call = Call::Attach {
             container: container.to_owned(),
+            output_only: !stdin,
         };
         let (reply, descriptors) = self.inner.connection.call(call, Vec::new()).await?;
         let Reply::Attached { stdin, terminal } = reply else {
@@ -179,9 +180,22 @@ impl Exec {
     /// # Errors
     /// [`Error::NotRunning`] once it has ended, [`Error::Gone`].
     pub async fn signal(&self, signal: i32) -> Result<(), Error> {
+        self.send(signal, false).await
+    }
+
+    /// SIGKILL to the program and all of its process group: whatever it started and that did not part from it.
+    ///
+    /// # Errors
+    /// As [`Exec::signal`].
+    pub async fn kill(&self) -> Result<(), Error> {
+        self.send(rustix::process::Signal::KILL.as_raw(), true).await
+    }
+
+    async fn send(&self, signal: i32, group: bool) -> Result<(), Error> {
         let call = Call::SignalExec {
             exec: self.number,
             signal,
+            group,
         };
         self.sandbox
             .inner

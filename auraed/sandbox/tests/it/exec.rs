@@ -193,6 +193,24 @@ async fn a_program_can_be_signalled_and_ends_with_its_container() {
 }
 
 #[tokio::test]
+async fn a_program_is_killed_with_what_it_started() {
+    let fixture = Fixture::new();
+    let sandbox = sleeper(&fixture).await;
+    let script = "sleep 4321 & sleep 4321 & echo started; wait";
+    let mut exec = sandbox.exec("main", spec(&["sh", "-c", script])).await.unwrap();
+    let stdout = pipe::Receiver::from_owned_fd(exec.stdout.try_clone().unwrap()).unwrap();
+    tokio::time::timeout(PATIENCE, stdout.readable())
+        .await
+        .unwrap()
+        .unwrap();
+    exec.kill().await.unwrap();
+    assert_eq!(exec.wait().await.unwrap(), 137);
+    // The pipe ends with the last that holds it.
+    assert_eq!(read_all(exec.stdout).await, "started\n");
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
 async fn many_programs_run_beside_each_other() {
     let fixture = Fixture::new();
     let sandbox = sleeper(&fixture).await;
@@ -223,8 +241,8 @@ async fn clients_attach_to_the_containers_own_streams() {
     let mut spec = fixture.script("main", "while read line; do echo got $line; done; echo end");
     spec.stdin = true;
     sandbox.start_container(spec).await.unwrap();
-    let first = sandbox.attach("main").await.unwrap();
-    let second = sandbox.attach("main").await.unwrap();
+    let first = sandbox.attach("main", true).await.unwrap();
+    let second = sandbox.attach("main", true).await.unwrap();
     rustix::io::write(first.stdin.as_ref().unwrap(), b"one\n").unwrap();
     rustix::io::write(second.stdin.as_ref().unwrap(), b"two\n").unwrap();
     drop((first.stdin, second.stdin));
@@ -234,7 +252,7 @@ async fn clients_attach_to_the_containers_own_streams() {
     assert_eq!(read_all(first.stderr.unwrap()).await, "");
     exit_of(&mut events, "main").await;
     assert_eq!(fixture.output("main", "stdout"), "got one\ngot two\nend\n");
-    assert!(sandbox.attach("main").await.is_err());
+    assert!(sandbox.attach("main", true).await.is_err());
     fixture.finish(sandbox).await;
 }
 
@@ -258,7 +276,7 @@ async fn a_containers_own_terminal_is_logged_and_attached_to() {
         )
         .await
         .unwrap();
-    let client = sandbox.attach("main").await.unwrap();
+    let client = sandbox.attach("main", true).await.unwrap();
     assert!(client.stderr.is_none());
     rustix::io::write(client.stdin.as_ref().unwrap(), b"typed\n").unwrap();
     exit_of(&mut events, "main").await;
@@ -277,7 +295,7 @@ async fn a_client_that_does_not_read_holds_up_nobody() {
     let mut spec = fixture.script("main", "read line; seq 1 400000; echo end");
     spec.stdin = true;
     sandbox.start_container(spec).await.unwrap();
-    let client = sandbox.attach("main").await.unwrap();
+    let client = sandbox.attach("main", true).await.unwrap();
     rustix::io::write(client.stdin.as_ref().unwrap(), b"go\n").unwrap();
     exit_of(&mut events, "main").await;
     assert!(fixture.output("main", "stdout").ends_with("400000\nend\n"));
