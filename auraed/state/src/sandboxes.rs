@@ -37,7 +37,10 @@ impl State {
     ///
     /// # Errors
     /// [`StateError::Query`] when the disk is full or fails; the file is then as before.
-    pub fn put_sandbox(&self, row: SandboxRow) -> impl Future<Output = Result<(), StateError>> + Send + use<> {
+    pub fn put_sandbox(
+        &self,
+        row: SandboxRow,
+    ) -> impl Future<Output = Result<(), StateError>> + Send + use<> {
         self.worker.enqueue("write a sandbox", move |connection| {
             connection
                 .prepare_cached(
@@ -59,12 +62,13 @@ impl State {
         record: Vec<u8>,
     ) -> impl Future<Output = Result<(), StateError>> + Send + use<> {
         let id = id.to_owned();
-        self.worker.enqueue("write a sandbox's record", move |connection| {
-            connection
-                .prepare_cached("update sandboxes set record = ?2 where id = ?1")?
-                .execute(params![id, record])?;
-            Ok(())
-        })
+        self.worker
+            .enqueue("write a sandbox's record", move |connection| {
+                connection
+                    .prepare_cached("update sandboxes set record = ?2 where id = ?1")?
+                    .execute(params![id, record])?;
+                Ok(())
+            })
     }
 
     /// Forgets a sandbox and its containers, all or nothing.

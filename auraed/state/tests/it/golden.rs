@@ -1,11 +1,12 @@
 //! Files of every version that was ever written open today, with all they held.
 
 use super::{pod, stop};
-use auraed_state::{PodRow, State};
+use auraed_state::{ContainerRow, PodRow, SandboxRow, State};
 use rusqlite::Connection;
 use std::path::Path;
 
 const VERSION_1: &str = include_str!("../golden/version1.sql");
+const VERSION_2: &str = include_str!("../golden/version2.sql");
 
 fn schema(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
@@ -46,20 +47,45 @@ async fn a_file_of_version_1_opens() {
     assert_eq!(state.next_revision(), 4_200);
 }
 
-/// A migration that was released is never edited: the schema it makes is the one in the golden file.
 #[tokio::test]
-async fn the_first_migration_still_makes_version_1() {
+async fn a_file_of_version_2_opens() {
     let directory = tempfile::tempdir().unwrap();
-    let golden = directory.path().join("golden.db");
-    Connection::open(&golden)
-        .unwrap()
-        .execute_batch(VERSION_1)
-        .unwrap();
+    let path = directory.path().join("aurae.db");
+    Connection::open(&path).unwrap().execute_batch(VERSION_2).unwrap();
+
+    let state = State::open(&path).unwrap();
+    assert_eq!(state.pods().await.unwrap().len(), 2);
+    let sandbox = SandboxRow {
+        id: "pod".into(),
+        spec: b"\x0a\x03pod".into(),
+        record: vec![8, 1],
+    };
+    assert_eq!(state.sandboxes().await.unwrap(), [sandbox]);
+    let container = ContainerRow {
+        id: "main".into(),
+        sandbox: "pod".into(),
+        spec: b"\x0a\x04main".into(),
+        record: vec![8, 2],
+    };
+    assert_eq!(state.containers().await.unwrap(), [container]);
+}
+
+/// Migrations that were released are never edited: the schema that they make is the one in the golden file.
+#[test]
+fn each_migration_still_makes_its_version() {
+    let migrations = [
+        (VERSION_1, include_str!("../../migrations/0001_first.sql")),
+        (VERSION_2, include_str!("../../migrations/0002_sandboxes.sql")),
+    ];
+    let directory = tempfile::tempdir().unwrap();
     let fresh = directory.path().join("fresh.db");
-    let migration = include_str!("../../migrations/0001_first.sql");
-    Connection::open(&fresh)
-        .unwrap()
-        .execute_batch(migration)
-        .unwrap();
-    assert_eq!(schema(&golden), schema(&fresh));
+    for (number, (dump, migration)) in migrations.into_iter().enumerate() {
+        let golden = directory.path().join(format!("golden-{number}.db"));
+        Connection::open(&golden).unwrap().execute_batch(dump).unwrap();
+        Connection::open(&fresh)
+            .unwrap()
+            .execute_batch(migration)
+            .unwrap();
+        assert_eq!(schema(&golden), schema(&fresh));
+    }
 }
