@@ -15,6 +15,7 @@
 
 pub(crate) mod device;
 mod enter;
+mod late;
 mod layers;
 pub(crate) mod mount;
 mod overlay;
@@ -149,6 +150,7 @@ fn become_program(mut root: OwnedFd, last: &Last<'_>) -> Result<Infallible> {
             root = tree::root()?;
         }
     }
+    privileges::change_profile(root.as_fd(), last.process)?;
     // Through a descriptor that no magic link led to: a working directory cannot be outside of the container.
     let cwd = path::open(root.as_fd(), last.cwd, OFlags::PATH | OFlags::DIRECTORY)
         .blame_container(format_args!("chdir to {:?}", last.cwd))?;
@@ -156,13 +158,14 @@ fn become_program(mut root: OwnedFd, last: &Last<'_>) -> Result<Infallible> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     report(&Progress::Executing(identity.shown()), Vec::new())?;
     sys::reset_signals();
-    privileges::drop_all(&Privileges {
+    let privileges = Privileges {
         identity: &identity,
-        capabilities: last.process.capabilities,
-        no_new_privileges: last.process.no_new_privileges,
+        process: last.process,
         filter: last.filter,
-    })?;
+    };
+    privileges::become_user(&privileges)?;
     rustix::process::fchdir(cwd.as_fd()).blame_container(format_args!("chdir to {:?}", last.cwd))?;
     drop(cwd);
+    privileges::confine(&privileges)?;
     Err(program.execute())
 }

@@ -21,6 +21,7 @@ mod output;
 mod pause;
 mod pids;
 mod poll;
+mod removal;
 mod setup;
 mod users;
 
@@ -36,7 +37,8 @@ use self::container::Slot;
 use self::execution::Execution;
 use self::pause::Pause;
 use self::poll::{Poll, Token};
-use crate::protocol::{CgroupDirectory, Setup};
+use self::removal::Removals;
+use crate::protocol::Setup;
 use crate::sys;
 
 /// The daemon's first connection and the bound socket, as the daemon passes them.
@@ -77,8 +79,7 @@ struct Init {
     /// Status calls that wait for births.
     status_waiters: Vec<Requester>,
     stopping: Option<Option<Requester>>,
-    /// Cgroups that still had unreaped processes.
-    unremoved: Vec<Vec<CgroupDirectory>>,
+    removals: Removals,
 }
 
 /// Runs a pod init on the descriptors that this process was started with. Returns its exit code.
@@ -117,7 +118,7 @@ impl Init {
             serial: 0,
             status_waiters: Vec::new(),
             stopping: None,
-            unremoved: Vec::new(),
+            removals: Removals::default(),
         };
         init.poll.add(&init.signals, Token::Signals)?;
         init.add_connection(first, true)?;
@@ -138,6 +139,7 @@ impl Init {
         match token {
             Token::Listener => self.accept()?,
             Token::Signals => self.take_signals(),
+            Token::Cgroups => self.removals.retry(),
             Token::Connection(serial) => return self.serve_connection(serial),
             Token::Birth(serial) => self.read_birth(serial),
             Token::Output(serial, index) => self.read_output(serial, index),

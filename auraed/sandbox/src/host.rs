@@ -2,9 +2,11 @@
 //!
 //! Made once, by the daemon's `main`, and lent to every [`Sandbox`](crate::Sandbox). Dropping it ends nothing.
 
+mod features;
+
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use auraed_pod_init::protocol::LogLimits;
 use rustix::fs::{Mode, OFlags};
@@ -64,6 +66,7 @@ struct Shared {
     tree: cgroup::Tree,
     program: OwnedFd,
     null: OwnedFd,
+    user_namespaces: OnceLock<bool>,
 }
 
 impl Host {
@@ -88,6 +91,7 @@ impl Host {
                 tree,
                 program,
                 null,
+                user_namespaces: OnceLock::new(),
             }),
         })
     }
@@ -100,6 +104,24 @@ impl Host {
     /// The daemon's part of the cgroup hierarchies.
     pub fn cgroups(&self) -> &cgroup::Tree {
         &self.shared.tree
+    }
+
+    /// Whether a mount can be made read-only with all that is mounted below it.
+    pub fn recursive_read_only_supported(&self) -> bool {
+        sys::can_change_mounts()
+    }
+
+    /// Whether containers can be in user namespaces: the kernel makes them, and the state directory's file system can map
+    /// the ids of image layers. The first call tries it, which blocks for some milliseconds.
+    pub fn user_namespaces_supported(&self) -> bool {
+        *self.shared.user_namespaces.get_or_init(|| {
+            let name = format!(".user-namespace-{}", std::process::id());
+            let tried = features::try_user_namespace(&self.shared.config.state_dir.join(name));
+            if let Err(error) = &tried {
+                tracing::warn!(%error, "containers cannot be in user namespaces here");
+            }
+            tried.is_ok()
+        })
     }
 
     /// `run_dir/pods/<id>`.

@@ -417,6 +417,30 @@ pub(crate) fn map_mount(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Res
     }
 }
 
+/// Whether the kernel has mount_setattr(2).
+pub(crate) fn can_change_mounts() -> bool {
+    // SAFETY: the kernel reads nothing of an attribute of no bytes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            -1,
+            c"".as_ptr(),
+            0,
+            ptr::null::<libc::mount_attr>(),
+            0,
+        )
+    };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+}
+
+/// Gives the calling thread, and only it, a copy of the mount namespace.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: what makes unshare unsafe is CLONE_FILES, which parts the thread from its descriptors. CLONE_NEWNS touches no
+    // memory and no descriptor table; the thread gets a root and working directory of its own.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(io::Error::from)
+}
+
 /// Sets the size of a terminal, in characters.
 pub(crate) fn set_terminal_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
     let size = libc::winsize {

@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use rustix::process::{setsid, umask};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use super::late::Late;
 use super::layers::Layers;
 use super::path::{self, Missing};
 use super::{
@@ -51,39 +52,45 @@ fn try_start(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Infallible> {
         Some(users) => users.own_what_is_made()?,
         None => sys::unshare(UnshareFlags::NEWCGROUP).blame_node("make a cgroup namespace")?,
     }
-    build(start, passed)?;
-    let above = start
-        .users
-        .map_or(Ok(super::STATUS as u32 + 1), |users| users.keep())?;
+    let mut late = build(start, passed)?;
     if let Some(pids) = start.pids {
         move_into_thread_name_spaces(pids, ThreadNameSpaceType::PROCESS_ID)
             .blame_node("share the PIDs of others")?;
+    }
+    let above = start
+        .users
+        .map_or(Ok(super::STATUS as u32 + 1), |users| users.keep())?;
+    // From here on descriptors of the pod init are gone.
+    let above = late.keep(above)?;
+    if start.pids.is_some() {
         super::continue_in_new_process(above)?;
     }
     sys::close_from(above).blame_node("close descriptors")?;
-    finish(start)
+    finish(start, &late)
 }
 
 /// All that needs the host's paths.
-fn build(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<()> {
+fn build(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Late> {
     let container = start.container;
     let mut layers = Layers::new(start.users);
     let root = rootfs::assemble(&container.rootfs, &mut layers)?;
     let shm = start.shm.unwrap_or(Path::new(HOST_SHM));
     let devpts = device::populate(root.as_fd(), shm, container.privileged, start.users)?;
+    device::make(root.as_fd(), &container.devices)?;
     tree::mount_sys(root.as_fd(), &container.cgroups, container.privileged)?;
-    volume::mount_all(root.as_fd(), container, passed, &mut layers)?;
+    let late = volume::mount_all(root.as_fd(), container, passed, &mut layers)?;
     if let Some(size) = container.process.terminal {
         let terminal = stdio::open_terminal(devpts.as_fd(), size)?;
         device::place_console(root.as_fd(), terminal.user.as_fd())?;
         stdio::use_terminal(terminal.user.as_fd())?;
         report(&Progress::Terminal, vec![terminal.controller])?;
     }
-    rootfs::enter(root.as_fd())
+    rootfs::enter(root.as_fd())?;
+    Ok(late)
 }
 
 /// All that needs the PID namespace, and the program.
-fn finish(start: &Start<'_>) -> Result<Infallible> {
+fn finish(start: &Start<'_>, late: &Late) -> Result<Infallible> {
     let container = start.container;
     let process = &container.process;
     let opened = tree::root()?;
@@ -92,7 +99,7 @@ fn finish(start: &Start<'_>) -> Result<Infallible> {
     if process.terminal.is_some() {
         stdio::control_terminal()?;
     }
-    tree::mount_proc(root)?;
+    late.mount(root)?;
     if !container.privileged {
         tree::protect(root, &container.read_only_paths)?;
         tree::mask(root, &container.masked_paths)?;

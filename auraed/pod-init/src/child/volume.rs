@@ -6,6 +6,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, open};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::late::{self, Late};
 use super::layers::Layers;
 use super::mount::{self, Opt};
 use super::path::{self, Missing};
@@ -14,19 +15,17 @@ use crate::fault::{Blame, Fault, Result};
 use crate::protocol::{Container, Mount, MountKind, Propagation};
 use crate::sys;
 
-/// The kernel's trees have their own mounts; one below them would be hidden by or hide those.
-const RESERVED: [&str; 1] = ["/proc"];
-
-/// Mounts everything into `root`, in order. `passed` are the detached mounts that came with the request.
+/// Mounts everything into `root`, in order. `passed` are the detached mounts that came with the request. Returns what is left
+/// for when /proc is there.
 pub(crate) fn mount_all(
     root: BorrowedFd<'_>,
     container: &Container,
     passed: Vec<OwnedFd>,
     layers: &mut Layers<'_>,
-) -> Result<()> {
+) -> Result<Late> {
+    let mut late = Late::default();
     let mut passed = passed.into_iter();
     for mount in &container.mounts {
-        refuse_reserved(&mount.target)?;
         if mount.propagation == Propagation::Bidirectional && layers.users().is_some() {
             return Err(Fault::Container(format!(
                 "mounts below {} cannot be shared both ways from a user namespace",
@@ -41,19 +40,14 @@ pub(crate) fn mount_all(
                 .next()
                 .ok_or_else(|| Fault::Node(format!("the mount of {} did not arrive", mount.target)))?,
         };
-        attach(root, mount, source.as_fd())?;
+        adjust(mount, source.as_fd())?;
+        if late::concerns(&mount.target) {
+            late.add(root, &mount.target, source)?;
+        } else {
+            attach(root, mount, source.as_fd())?;
+        }
     }
-    Ok(())
-}
-
-fn refuse_reserved(target: &str) -> Result<()> {
-    let inside = |place: &&&str| target == **place || target.starts_with(&format!("{place}/"));
-    match RESERVED.iter().find(inside) {
-        Some(_) => Err(Fault::Container(format!(
-            "cannot mount on {target}: it is the kernel's"
-        ))),
-        None => Ok(()),
-    }
+    Ok(late)
 }
 
 /// A detached copy of the source.
@@ -127,7 +121,8 @@ fn memory(size_bytes: Option<u64>, mode: u32) -> Result<OwnedFd> {
     )
 }
 
-fn attach(root: BorrowedFd<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {
+/// Makes a detached mount what its owner asked for.
+fn adjust(mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {
     let tried = format_args!("mount on {}", mount.target);
     let propagation = match mount.propagation {
         Propagation::Private => libc::MS_PRIVATE,
@@ -143,6 +138,11 @@ fn attach(root: BorrowedFd<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result
     if mount.read_only {
         sys::set_mount_attributes(source, false, read_only, 0).blame_node(tried)?;
     }
+    Ok(())
+}
+
+fn attach(root: BorrowedFd<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {
+    let tried = format_args!("mount on {}", mount.target);
     let stat = fstat(source).blame_node(tried)?;
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let missing = if is_directory {

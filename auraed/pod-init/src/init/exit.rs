@@ -47,7 +47,7 @@ impl Init {
             self.read_births();
             self.ended(pid, End::of(status));
         }
-        self.retry_removals();
+        self.removals.retry();
     }
 
     fn ended(&mut self, pid: Pid, end: End) {
@@ -103,9 +103,7 @@ impl Init {
         let run = (!heard).then(|| record(&live, end, failure.as_ref().map(|(_, failure)| failure.clone())));
         // Before anybody is told: the next attempt may make the same cgroup again.
         let cgroups = std::mem::take(&mut live.spec.cgroups);
-        if !cgroup::remove(&cgroups) {
-            self.unremoved.push(cgroups);
-        }
+        self.removals.remove(cgroups, &self.poll);
         drop(live);
         if let Some(run) = run {
             self.containers
@@ -135,10 +133,6 @@ impl Init {
                 self.tell_one(execution.requester.connection, event);
             }
         }
-    }
-
-    fn retry_removals(&mut self) {
-        self.unremoved.retain(|cgroups| !cgroup::remove(cgroups));
     }
 
     /// Kills everything; the event loop ends when nothing runs any more.

@@ -14,6 +14,8 @@ const BATCH: usize = 16;
 pub(super) enum Token {
     Listener,
     Signals,
+    /// A cgroup has become empty.
+    Cgroups,
     Connection(u64),
     /// Of a container or an execution.
     Birth(u64),
@@ -26,6 +28,7 @@ impl Token {
         let (serial, kind) = match self {
             Self::Listener => (0, 0),
             Self::Signals => (0, 1),
+            Self::Cgroups => (0, 6),
             Self::Connection(serial) => (serial, 2),
             Self::Birth(serial) => (serial, 3),
             Self::Output(serial, 0) => (serial, 4),
@@ -42,7 +45,8 @@ impl Token {
             2 => Self::Connection(serial),
             3 => Self::Birth(serial),
             4 => Self::Output(serial, 0),
-            _ => Self::Output(serial, 1),
+            5 => Self::Output(serial, 1),
+            _ => Self::Cgroups,
         }
     }
 }
@@ -110,6 +114,7 @@ mod tests {
         for token in [
             Token::Listener,
             Token::Signals,
+            Token::Cgroups,
             Token::Connection(7),
             Token::Birth(1 << 40),
             Token::Output(3, 0),
