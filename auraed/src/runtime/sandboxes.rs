@@ -49,7 +49,7 @@ use entry::{Container, Entry};
 use hub::Hub;
 use registry::{InSandbox, Registry};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -78,6 +78,8 @@ struct Shared {
     node: Dependencies,
     registry: Registry,
     hub: Hub,
+    /// Ids of rows that cannot be read: what is there of them is left alone.
+    unreadable: Mutex<HashSet<String>>,
     /// Cancelled when the daemon stops: what is under way is left as a killed daemon would leave it.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -116,6 +118,7 @@ impl Sandboxes {
             node,
             registry: Registry::default(),
             hub: Hub::default(),
+            unreadable: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -127,7 +130,9 @@ impl Sandboxes {
     pub fn live(&self) -> HashSet<String> {
         let entries = self.shared.registry.sandboxes().into_iter();
         let live = entries.filter(|entry| entry.phase() != record::Phase::Released);
-        live.map(|entry| entry.id().to_owned()).collect()
+        let unreadable = self.shared.unreadable().clone();
+        let live = live.map(|entry| entry.id().to_owned());
+        live.chain(unreadable).collect()
     }
 
     /// Whether an id is a sandbox's.
@@ -240,6 +245,10 @@ impl Sandboxes {
 }
 
 impl Shared {
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn entries(&self, id: &str, labels: &HashMap<String, String>) -> Result<Vec<Arc<Entry>>, SandboxError> {
         let mut entries = match id {
             "" => self.registry.sandboxes(),

@@ -1,6 +1,11 @@
 //! Sandboxes and containers, one verb at a time.
 
+mod exits;
+mod figures;
+mod files;
 mod life;
+mod recovery;
+mod refusals;
 
 use crate::archive::BUSYBOX;
 use crate::machine::PATIENCE;
@@ -151,7 +156,7 @@ impl Node {
 
     /// A log file's place, and the content of what was written there without the times.
     fn log_path(&self, name: &str) -> PathBuf {
-        self.machine.path("log").join(name)
+        self.machine.path("sandbox-logs").join(name)
     }
 
     fn logged(&self, name: &str) -> Vec<String> {

@@ -49,7 +49,10 @@ impl Shared {
                     self.node.state.remove_sandbox(&row.id).await?;
                 }
                 Ok(entry) => entries.push(Arc::new(entry)),
-                Err(error) => tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read"),
+                Err(error) => {
+                    tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read, and is left as it is");
+                    self.unreadable().insert(row.id);
+                }
             }
         }
         let known: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id(), entry)).collect();
@@ -67,8 +70,8 @@ impl Shared {
             .await;
         let directories = self.node.directories.clone();
         let swept = tokio::task::spawn_blocking({
-            let entries = entries.clone();
-            move || sweep(&directories, &entries)
+            let (entries, unreadable) = (entries.clone(), self.unreadable().clone());
+            move || sweep(&directories, &entries, &unreadable)
         });
         let swept = swept
             .await
@@ -92,7 +95,7 @@ impl Shared {
             if entry.own_network() {
                 self.node
                     .network
-                    .adopt(entry.id(), Some(spec::ports(&entry.spec)));
+                    .adopt(entry.id(), spec::ports(&entry.spec), &sandbox);
                 addresses = self.node.network.addresses(entry.id()).await;
             }
             entry.set_running(sandbox, addresses);
@@ -108,7 +111,7 @@ impl Shared {
             return;
         }
         if entry.own_network() && entry.phase() != Phase::Released {
-            self.node.network.adopt(entry.id(), None);
+            self.node.network.know(entry.id());
         }
         self.registry.restore(entry);
         if entry.phase() == Phase::Ready {
@@ -212,7 +215,11 @@ fn read_container(row: &ContainerRow) -> Result<Container, prost::DecodeError> {
 }
 
 /// Moves away files of sandboxes and containers that nobody knows.
-fn sweep(directories: &super::Directories, entries: &[Arc<Entry>]) -> io::Result<()> {
+fn sweep(
+    directories: &super::Directories,
+    entries: &[Arc<Entry>],
+    unreadable: &HashSet<String>,
+) -> io::Result<()> {
     let removed = directories.removed();
     files::make_private(&removed)?;
     let mut count = 0;
@@ -220,7 +227,8 @@ fn sweep(directories: &super::Directories, entries: &[Arc<Entry>]) -> io::Result
         count += 1;
         fs_err::rename(path, removed.join(format!("{}-{count}-start", now())))
     };
-    let known: HashSet<&str> = entries.iter().map(|entry| entry.id()).collect();
+    let known = entries.iter().map(|entry| entry.id());
+    let known: HashSet<&str> = known.chain(unreadable.iter().map(String::as_str)).collect();
     for found in fs_err::read_dir(directories.all())? {
         let path = found?.path();
         if path != removed && !name(&path).is_some_and(|name| known.contains(name)) {

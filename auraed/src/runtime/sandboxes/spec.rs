@@ -6,6 +6,7 @@ mod security;
 
 use super::error::SandboxError;
 use super::places::{ContainerPlace, Directories};
+use super::record::ContainerRecord;
 use api::NamespaceMode;
 use auraed_api::runtime::v0 as api;
 use auraed_image::{Image, ImageConfig, Store};
@@ -27,6 +28,8 @@ pub(super) struct Facts<'a> {
     pub(super) spec: &'a api::ContainerSpec,
     pub(super) sandbox: &'a api::SandboxSpec,
     pub(super) image: &'a Image,
+    /// Images that are mounted, in the order of those mounts.
+    pub(super) mounted: &'a [Arc<Image>],
     /// What is in force.
     pub(super) resources: &'a api::LinuxResources,
     pub(super) images: &'a Store,
@@ -99,8 +102,7 @@ pub(super) fn ports(spec: &api::SandboxSpec) -> Vec<PortMapping> {
 /// A container to start.
 ///
 /// # Errors
-/// [`SandboxError::Invalid`] with what only the image or a file on the node can tell; [`SandboxError::NoImage`] for one
-/// that is to be mounted.
+/// [`SandboxError::Invalid`] with what only the image or a file on the node can tell.
 pub(super) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, SandboxError> {
     let Facts { spec, image, .. } = facts;
     let security = spec.security.clone().unwrap_or_default();
@@ -116,7 +118,7 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, SandboxError
             work: place.work(),
             read_only: security.read_only_root,
         },
-        mounts: mounts::mounts(facts, security.read_only_root)?,
+        mounts: mounts::mounts(facts, security.read_only_root),
         args: arguments(spec, &image.config)?,
         env: environment(spec, &image.config),
         cwd: match spec.working_directory.as_str() {
@@ -200,10 +202,24 @@ pub(super) fn mappings(namespace: &api::UserNamespace) -> IdMappings {
     }
 }
 
-/// An image that is on the node; by its id also one that was removed while containers used it.
+/// A container's images, by what is remembered of it: its own, and those that it mounts. Also images that were removed
+/// meanwhile, for what a container uses stays.
+pub(super) fn used(
+    images: &Store,
+    record: &ContainerRecord,
+) -> Result<(Arc<Image>, Vec<Arc<Image>>), SandboxError> {
+    let used = |id: &String| {
+        images.used(id).ok_or_else(|| SandboxError::NoImage {
+            reference: id.clone(),
+        })
+    };
+    let mounted = record.mounted_images.iter().map(used);
+    Ok((used(&record.image)?, mounted.collect::<Result<_, _>>()?))
+}
+
+/// An image that is on the node.
 pub(super) fn image(images: &Store, reference: &str) -> Result<Arc<Image>, SandboxError> {
-    let found = images.get(reference).or_else(|| images.used(reference));
-    found.ok_or_else(|| SandboxError::NoImage {
+    images.get(reference).ok_or_else(|| SandboxError::NoImage {
         reference: reference.to_owned(),
     })
 }

@@ -30,7 +30,7 @@ async fn a_container_lives_in_its_sandbox() {
     assert_eq!(running.state(), ContainerState::Running);
     assert!(running.started_at.is_some() && running.pid != 0, "{running:?}");
     assert_eq!(running.user.unwrap().uid, 0);
-    node.machine.until_file_contains("log", "hello").await;
+    node.machine.until_file_contains("sandbox-logs", "hello").await;
 
     node.stop_container("main", 0).await;
     let exited = node.get_container("main").await.unwrap();

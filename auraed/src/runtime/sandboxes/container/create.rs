@@ -99,12 +99,13 @@ impl Shared {
     ) -> Result<(), SandboxError> {
         let record = container.record();
         // Now that it is known its images stay: those that were removed in between are missed here.
-        let image = spec::image(&self.node.images, &record.image)?;
+        let (image, mounted) = spec::used(&self.node.images, &record)?;
         let resources = container.resources();
         spec::container(&spec::Facts {
             spec: whole,
             sandbox: &entry.spec,
             image: &image,
+            mounted: &mounted,
             resources: &resources,
             images: &self.node.images,
             directories: &self.node.directories,

@@ -80,12 +80,13 @@ impl Shared {
         container: &Container,
         whole: &api::ContainerSpec,
     ) -> Result<ContainerSpec, SandboxError> {
-        let image = spec::image(&self.node.images, &container.record().image)?;
+        let (image, mounted) = spec::used(&self.node.images, &container.record())?;
         let resources = container.resources();
         spec::container(&spec::Facts {
             spec: whole,
             sandbox: &entry.spec,
             image: &image,
+            mounted: &mounted,
             resources: &resources,
             images: &self.node.images,
             directories: &self.node.directories,

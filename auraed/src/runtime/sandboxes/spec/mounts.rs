@@ -1,16 +1,18 @@
 //! What is mounted into a container beside its root.
 
-use super::{Facts, image, mappings};
-use crate::runtime::sandboxes::error::SandboxError;
+use super::{Facts, mappings};
 use auraed_api::runtime::v0 as api;
+use auraed_image::Image;
 use auraed_sandbox::{Mount, MountKind, Propagation};
 use std::path::PathBuf;
+use std::slice::Iter;
+use std::sync::Arc;
 
 /// The sandbox's own files below /etc.
 pub(in crate::runtime::sandboxes) const ETC: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
 /// The sandbox's own files where the caller mounts nothing, then the caller's.
-pub(super) fn mounts(facts: &Facts<'_>, read_only_root: bool) -> Result<Vec<Mount>, SandboxError> {
+pub(super) fn mounts(facts: &Facts<'_>, read_only_root: bool) -> Vec<Mount> {
     let wanted = &facts.spec.mounts;
     let etc = facts.directories.etc(&facts.spec.sandbox);
     let own = ETC.iter().filter_map(|name| {
@@ -28,35 +30,36 @@ pub(super) fn mounts(facts: &Facts<'_>, read_only_root: bool) -> Result<Vec<Moun
     });
     let mut mounts: Vec<Mount> = own.collect();
     // What is mounted inside another mount must come after it.
-    let mut ordered: Vec<&api::ContainerMount> = wanted.iter().collect();
-    ordered.sort_by_key(|mount| {
-        mount
-            .container_path
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .count()
-    });
-    for mount in ordered {
-        mounts.push(one(facts, mount)?);
-    }
-    Ok(mounts)
+    let mut images = facts.mounted.iter();
+    let mut ordered: Vec<(usize, Mount)> = wanted
+        .iter()
+        .map(|mount| (depth(mount), one(facts, mount, &mut images)))
+        .collect();
+    ordered.sort_by_key(|(depth, _)| *depth);
+    mounts.extend(ordered.into_iter().map(|(_, mount)| mount));
+    mounts
 }
 
-fn one(facts: &Facts<'_>, mount: &api::ContainerMount) -> Result<Mount, SandboxError> {
-    let (kind, source, sub_path) = if mount.image.is_empty() {
-        (MountKind::Bind, PathBuf::from(&mount.host_path), String::new())
+fn depth(mount: &api::ContainerMount) -> usize {
+    let parts = mount.container_path.split('/');
+    parts.filter(|part| !part.is_empty()).count()
+}
+
+fn one(facts: &Facts<'_>, mount: &api::ContainerMount, images: &mut Iter<'_, Arc<Image>>) -> Mount {
+    let image = if mount.image.is_empty() {
+        None
     } else {
-        let image = image(facts.images, &mount.image)?;
-        let lowers = facts.images.lower_directories(&image);
-        (
-            MountKind::Image { lowers },
-            PathBuf::new(),
-            mount.image_sub_path.clone(),
-        )
+        images.next()
     };
-    Ok(Mount {
-        source,
-        sub_path,
+    let kind = match image {
+        Some(image) => MountKind::Image {
+            lowers: facts.images.lower_directories(image),
+        },
+        None => MountKind::Bind,
+    };
+    Mount {
+        source: PathBuf::from(&mount.host_path),
+        sub_path: mount.image_sub_path.clone(),
         target: mount.container_path.clone(),
         read_only: mount.read_only,
         recursive_read_only: mount.recursive_read_only,
@@ -67,5 +70,5 @@ fn one(facts: &Facts<'_>, mount: &api::ContainerMount) -> Result<Mount, SandboxE
         },
         mapping: mount.mapping.as_ref().map(mappings),
         kind,
-    })
+    }
 }
