@@ -120,7 +120,7 @@ pub(crate) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, StartFailure
         read_only_paths: masks(default_read_only_paths),
         tty: container.tty,
         stdin: container.stdin,
-        stdin_once: false,
+        stdin_once: container.stdin && container.stdin_once,
         pid: PidMode::Sandbox,
         log_path: places.log.clone(),
         exit_path: places.exit.clone(),

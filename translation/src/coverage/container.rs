@@ -35,10 +35,7 @@ pub(super) static CONTAINER: Struct = Struct {
         nested("securityContext", &SECURITY_CONTEXT),
         nested("startupProbe", &PROBE),
         mapped("stdin"),
-        ignored(
-            "stdinOnce",
-            "nothing can be attached to a running container yet, so no session is its first",
-        ),
+        mapped("stdinOnce"),
         mapped("terminationMessagePath"),
         only(
             "terminationMessagePolicy",

@@ -45,6 +45,7 @@ pub(super) fn translate(
         security: Some(security::translate(scope, path, container, problems)),
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
         termination_message_path: container.termination_message_path.clone().unwrap_or_default(),
         termination_message_policy: message_policy(container).into(),
         ports: container

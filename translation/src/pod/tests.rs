@@ -120,6 +120,7 @@ fn a_container_keeps_what_it_says() {
     workingDir: /srv
     tty: true
     stdin: true
+    stdinOnce: true
     terminationMessagePath: /tmp/end
     terminationMessagePolicy: FallbackToLogsOnError
     ports:
@@ -134,7 +135,7 @@ fn a_container_keeps_what_it_says() {
     assert_eq!(container.command, ["/bin/app", "$(MODE)"]);
     assert_eq!(container.args, ["--port=80"]);
     assert_eq!(container.working_directory, "/srv");
-    assert!(container.tty && container.stdin);
+    assert!(container.tty && container.stdin && container.stdin_once);
     assert_eq!(container.termination_message_path, "/tmp/end");
     assert_eq!(
         container.termination_message_policy(),

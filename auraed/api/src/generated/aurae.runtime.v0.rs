@@ -54,6 +54,9 @@ pub struct Container {
     pub post_start: ::core::option::Option<Handler>,
     #[prost(message, optional, tag = "21")]
     pub pre_stop: ::core::option::Option<Handler>,
+    /// Standard input ends with the first client that attached to it. Needs `stdin`; with a terminal it does nothing.
+    #[prost(bool, tag = "22")]
+    pub stdin_once: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnvironmentVariable {
@@ -2963,6 +2966,8 @@ pub mod attach_request {
         Start(super::AttachStart),
         #[prost(bytes, tag = "2")]
         Stdin(::prost::alloc::vec::Vec<u8>),
+        /// The caller has nothing more to say. Ends the container's input if that is to end with its first client; else the
+        /// container goes on without this caller, and the call ends.
         #[prost(message, tag = "3")]
         CloseStdin(super::CloseStdin),
         #[prost(message, tag = "4")]
@@ -3040,7 +3045,7 @@ pub struct PortForwardStart {
 pub struct CloseWrite {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PortForwardResponse {
-    #[prost(oneof = "port_forward_response::Event", tags = "1, 2")]
+    #[prost(oneof = "port_forward_response::Event", tags = "1, 2, 3")]
     pub event: ::core::option::Option<port_forward_response::Event>,
 }
 /// Nested message and enum types in `PortForwardResponse`.
@@ -3052,6 +3057,9 @@ pub mod port_forward_response {
         Ready(super::PortForwardReady),
         #[prost(bytes, tag = "2")]
         Data(::prost::alloc::vec::Vec<u8>),
+        /// Nothing more comes from the port. The call ends when the caller has said the same.
+        #[prost(message, tag = "3")]
+        Close(super::CloseWrite),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

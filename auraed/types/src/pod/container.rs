@@ -33,6 +33,8 @@ pub struct Container {
     pub tty: bool,
     /// Keep standard input open.
     pub stdin: bool,
+    /// Standard input ends with the first client that attached to it; without a terminal.
+    pub stdin_once: bool,
     /// Absolute path of the termination message inside.
     pub termination_message_path: String,
     /// Where the termination message comes from.

@@ -125,6 +125,7 @@ pub(super) fn container(message: api::Container, init: bool, checker: &mut Check
         security,
         tty: message.tty,
         stdin: message.stdin,
+        stdin_once: message.stdin_once,
         termination_message_path,
         termination_message_policy,
         ports,

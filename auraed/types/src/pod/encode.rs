@@ -146,6 +146,7 @@ impl From<&Container> for runtime::Container {
             security: Some((&container.security).into()),
             tty: container.tty,
             stdin: container.stdin,
+            stdin_once: container.stdin_once,
             termination_message_path: container.termination_message_path.clone(),
             termination_message_policy: match container.termination_message_policy {
                 TerminationMessagePolicy::File => runtime::TerminationMessagePolicy::Unspecified,
