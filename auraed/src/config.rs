@@ -9,6 +9,7 @@ mod flags;
 pub use file::File;
 pub use flags::Flags;
 
+use crate::network::Mode;
 use auraed_identity::TrustDomain;
 use auraed_image::Pinned;
 use auraed_sandbox::network::Ipv4Subnet;
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 /// Where the file is looked for; its absence is no error.
 pub const DEFAULT_FILE: &str = "/etc/aurae/auraed.toml";
+
+/// Where CNI plugins are looked for: their own installers' place, and distributions'.
+const CNI_BIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
 
 /// Everything that can be set, with every value decided and checked.
 #[derive(Clone, Debug)]
@@ -47,9 +51,13 @@ pub struct Config {
 /// The pod network.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Without it only pods in the node's own network can run.
-    pub enabled: bool,
-    /// Name of the bridge, 1 to 15 bytes.
+    /// Who makes it.
+    pub mode: Mode,
+    /// Where configurations of CNI plugins are.
+    pub cni_config_dir: PathBuf,
+    /// Where CNI plugins are, in the order of looking.
+    pub cni_bin_dirs: Vec<PathBuf>,
+    /// Name of the embedded network's bridge, 1 to 15 bytes.
     pub bridge: String,
     /// The pods' addresses; the first is the bridge's own.
     pub subnet: Ipv4Subnet,
@@ -201,6 +209,24 @@ impl Config {
 
 impl Network {
     fn build(file: file::Network) -> Result<Self, ConfigError> {
+        let mode = match (file.mode, file.enabled) {
+            (mode, None | Some(true)) => mode.unwrap_or(Mode::Auto),
+            (None | Some(Mode::None), Some(false)) => Mode::None,
+            (Some(_), Some(false)) => {
+                return Err(ConfigError::Value {
+                    field: "network.enabled",
+                    value: "false".into(),
+                    rule: "contradicts network.mode: leave it out".into(),
+                });
+            }
+        };
+        let bin_dirs = file
+            .cni_bin_dirs
+            .unwrap_or_else(|| CNI_BIN_DIRS.map(PathBuf::from).to_vec());
+        let bin_dirs = bin_dirs
+            .into_iter()
+            .map(plugin_directory)
+            .collect::<Result<_, _>>()?;
         let bridge = file.bridge.unwrap_or_else(|| "aurae0".into());
         // dev_valid_name() in the kernel's net/core/dev.c.
         let valid = (1..16).contains(&bridge.len())
@@ -244,7 +270,9 @@ impl Network {
             "must be between 68 and 65535",
         )?;
         Ok(Self {
-            enabled: file.enabled.unwrap_or(true),
+            mode,
+            cni_config_dir: directory("network.cni_config_dir", file.cni_config_dir, "/etc/cni/net.d")?,
+            cni_bin_dirs: bin_dirs,
             bridge,
             subnet,
             table,
@@ -340,6 +368,19 @@ fn directory(field: &'static str, value: Option<PathBuf>, default: &str) -> Resu
         &text,
         path.parent().is_some(),
         "must not be the root directory",
+    )?;
+    Ok(path)
+}
+
+/// They are one text to the plugins, with a colon between them.
+fn plugin_directory(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    let text = path.display().to_string();
+    let valid = path.is_absolute() && !text.contains(':');
+    check(
+        "network.cni_bin_dirs",
+        &text,
+        valid,
+        "must be an absolute path without a colon",
     )?;
     Ok(path)
 }

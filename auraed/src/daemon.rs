@@ -66,7 +66,7 @@ async fn serve(config: &Config, foundation: &Foundation, mut signals: Signals) -
     let renewing = tokio::spawn(renew(Arc::clone(&identity), stop.clone()));
     let (images, tidying) = images(config, foundation, stop.clone());
     let health = HealthReporter::new();
-    let services = services(config, foundation, images, watcher, health.clone());
+    let services = services(config, foundation, images, watcher, health.clone()).await;
     let mut serving = tokio::spawn(server::serve(listener, identity, services, stop.clone()));
 
     tracing::info!(
@@ -107,7 +107,7 @@ fn images(config: &Config, foundation: &Foundation, stop: CancellationToken) -> 
     )
 }
 
-fn services(
+async fn services(
     config: &Config,
     foundation: &Foundation,
     images: Images,
@@ -120,13 +120,19 @@ fn services(
         pod_subnet: foundation
             .network
             .subnet()
+            .await
             .map(|subnet| subnet.to_string())
             .unwrap_or_default(),
         problems: Vec::new(),
         state_directory: config.state_dir.clone(),
         log_directory: config.log_dir.clone(),
     };
-    let observe = Observe::new(foundation.engine.clone(), node, watcher);
+    let observe = Observe::new(
+        foundation.engine.clone(),
+        foundation.network.clone(),
+        node,
+        watcher,
+    );
     let health = HealthServer::new(HealthService::from_health_reporter(health));
     Services::new(&foundation.engine, &foundation.sandboxes, images, observe, health)
 }

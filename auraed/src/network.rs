@@ -1,34 +1,68 @@
 //! The network of pods and sandboxes: one seam, whatever makes it.
 //!
 //! ```text
-//!  schedule (pods) ──┐                  ┌─► embedded: an address of SQLite, a veth on our bridge (auraed-sandbox)
-//!  runtime (sandboxes) ──► PodNetwork ──┤
-//!                                       └─► none: only what lives in the node's own network runs
+//!  schedule (pods) ──┐                  ┌─► cni: the plugins of the configuration that is there now (auraed-cni)
+//!                    ├──► PodNetwork ───┼─► embedded: an address of SQLite, a veth on our bridge (auraed-sandbox)
+//!  runtime (sandboxes)                  └─► none: only what lives in the node's own network runs
 //! ```
 //!
-//! Both engines attach and detach by their own ids, and neither knows how a network is made. At start each says what it
-//! found ([`PodNetwork::adopt`]); then one [`PodNetwork::reconcile`] takes away what belongs to nobody. Every call may be
-//! repeated, also after a crash in the midst of it: what is attached is told by the kernel and by the disk, and what is
-//! kept in memory here only saves looking.
+//! Which one it is is decided whenever something is attached; what was attached goes the way that it came, also after the
+//! configuration changed. Both engines attach and detach by their own ids, and neither knows how a network is made. At
+//! start each says what it found ([`PodNetwork::adopt`], [`PodNetwork::know`]); then one [`PodNetwork::reconcile`] takes
+//! away what belongs to nobody. Every call may be repeated, also after a crash in the midst of it: what is attached is
+//! told by the kernel and by the disk, and what is kept in memory here only saves looking.
 
+mod cni;
 mod embedded;
 mod failure;
 mod owners;
+mod request;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use auraed_sandbox::UserNamespace;
-use auraed_sandbox::network::{Ipv4Subnet, NetworkConfig, NetworkError, PortMapping, Warning};
+use auraed_cni::NetworkConfig as Plugins;
+use auraed_sandbox::Sandbox;
+use auraed_sandbox::network::{Ipv4Subnet, NetworkConfig, PortMapping};
 use auraed_state::State;
-use tokio::sync::RwLock;
 
 pub use failure::NetworkFailure;
+pub use request::{Attached, Dns, Request};
 
+use cni::Cni;
 use embedded::Embedded;
-use owners::Owners;
+use owners::{Maker, Owners};
+
+/// Who makes the networks of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// CNI plugins where a configuration of them is there, the embedded network where none is.
+    Auto,
+    /// The embedded network, whatever is there.
+    Embedded,
+    /// CNI plugins; without a configuration the network is not ready.
+    Cni,
+    /// Nobody: only pods in the node's own network can run.
+    None,
+}
+
+/// What the network of pods is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who makes it.
+    pub mode: Mode,
+    /// The embedded network.
+    pub embedded: NetworkConfig,
+    /// Where configurations of CNI plugins are.
+    pub cni_config_dir: PathBuf,
+    /// Where CNI plugins are, in the order of looking.
+    pub cni_bin_dirs: Vec<PathBuf>,
+    /// What must outlive a boot; `cni` below it.
+    pub state_dir: PathBuf,
+}
 
 /// The network of this node's pods. Clones are one network.
 #[derive(Clone)]
@@ -37,111 +71,79 @@ pub struct PodNetwork {
 }
 
 struct Shared {
-    /// None where it is switched off.
-    embedded: Option<Embedded>,
+    mode: Mode,
+    embedded: Embedded,
+    cni: Cni,
     owners: Owners,
-    /// Read while something is attached or detached, written while everything is looked through.
-    gate: RwLock<()>,
 }
 
-/// Who wants a network of its own, and what it should be like.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The owner: unique on the node, among pods and sandboxes together.
-    pub id: String,
-    /// Its name, for plugins and people.
-    pub name: String,
-    /// Its namespace, likewise.
-    pub namespace: String,
-    /// Whose it is to the caller of the API; its own id if that has no other.
-    pub uid: String,
-    /// For plugins: names and values, neither with a `;`.
-    pub arguments: BTreeMap<String, String>,
-    /// Ports of the node that lead to it.
-    pub ports: Vec<PortMapping>,
-    /// Bits a second that it may receive; 0 is unlimited.
-    pub ingress_bits: u64,
-    /// Bits a second that it may send; 0 is unlimited.
-    pub egress_bits: u64,
-    /// What its containers have as /etc/resolv.conf, where the caller says so.
-    pub dns: Dns,
-    /// Whose the network namespace is; none means the node's.
-    pub user_namespace: Option<UserNamespace>,
-}
-
-/// Names and how they are looked up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dns {
-    /// Addresses of servers.
-    pub servers: Vec<String>,
-    /// Domains that are searched.
-    pub searches: Vec<String>,
-    /// As in resolv.conf(5).
-    pub options: Vec<String>,
-}
-
-/// A network namespace that is ready.
-#[derive(Debug)]
-pub struct Attached {
-    /// It lives as long as this descriptor or a process in it.
-    pub namespace: OwnedFd,
-    /// The first is the primary one; there is at least one.
-    pub addresses: Vec<IpAddr>,
+/// Who makes the next network.
+enum Choice {
+    Embedded,
+    Cni(Arc<Plugins>),
 }
 
 impl PodNetwork {
-    /// Sets up the network, or adopts what an earlier daemon set up. Without a configuration there is none.
+    /// Sets up what is needed now, or adopts what an earlier daemon set up.
     ///
     /// Belongs to the network namespace of the calling thread, within a tokio runtime.
     ///
     /// # Errors
     /// The step that failed.
-    pub async fn start(
-        embedded: Option<NetworkConfig>,
-        state: State,
-    ) -> Result<(PodNetwork, Vec<Warning>), NetworkError> {
-        let (embedded, warnings) = match embedded {
-            Some(config) => {
-                let (embedded, warnings) = Embedded::start(config, state).await?;
-                (Some(embedded), warnings)
-            }
-            None => (None, Vec::new()),
-        };
-        let shared = Arc::new(Shared {
-            embedded,
+    pub async fn start(config: Config, state: State) -> Result<PodNetwork, NetworkFailure> {
+        let cni = Cni::start(&config)?;
+        let shared = Shared {
+            mode: config.mode,
+            embedded: Embedded::new(config.embedded, state),
+            cni,
             owners: Owners::default(),
-            gate: RwLock::default(),
-        });
-        Ok((PodNetwork { shared }, warnings))
+        };
+        let network = PodNetwork {
+            shared: Arc::new(shared),
+        };
+        // Also for those whom an earlier daemon gave an address, whatever is configured now.
+        if matches!(network.choose().await, Ok(Choice::Embedded))
+            || network.shared.embedded.has_owners().await?
+        {
+            network.shared.embedded.network().await?;
+        }
+        if matches!(config.mode, Mode::Auto | Mode::Cni) {
+            network.shared.cni.follow();
+        }
+        Ok(network)
     }
 
     /// Whether there is any network but the node's own.
     pub fn exists(&self) -> bool {
-        self.shared.embedded.is_some()
+        self.shared.mode != Mode::None
     }
 
     /// The pods' subnet, where this daemon gives out the addresses.
-    pub fn subnet(&self) -> Option<Ipv4Subnet> {
-        Some(self.shared.embedded.as_ref()?.subnet())
+    pub async fn subnet(&self) -> Option<Ipv4Subnet> {
+        match self.choose().await {
+            Ok(Choice::Embedded) => Some(self.shared.embedded.subnet()),
+            _ => None,
+        }
     }
 
-    /// Whether a pod could be attached now; if not, why, for people.
+    /// Whether a pod could be attached now; if not, why, for people. Plugins that can say so are asked, but not more than
+    /// once a second.
     ///
     /// # Errors
     /// The reason.
-    pub fn status(&self) -> Result<(), String> {
-        match self.exists() {
-            true => Ok(()),
-            false => Err(NetworkFailure::Disabled.to_string()),
+    pub async fn status(&self) -> Result<(), String> {
+        match self.choose().await {
+            Ok(Choice::Embedded) => Ok(()),
+            Ok(Choice::Cni(plugins)) => self.shared.cni.status(&plugins).await,
+            Err(failure) => Err(failure.to_string()),
         }
     }
 
     /// Gives the owner its address ahead of need, so that attaching need not wait for it. A failure comes again then.
     pub(crate) async fn reserve(&self, id: &str) {
-        let Some(embedded) = &self.shared.embedded else {
-            return;
-        };
-        if let Ok(address) = embedded.allocate(id).await {
+        if matches!(self.choose().await, Ok(Choice::Embedded))
+            && let Ok(address) = self.shared.embedded.allocate(id).await
+        {
             self.shared.owners.reserve(id, address);
         }
     }
@@ -149,34 +151,44 @@ impl PodNetwork {
     /// Makes a network namespace with the owner's interfaces in it. Repeated, it makes another in the first one's place.
     ///
     /// # Errors
-    /// [`NetworkFailure`]; nothing is left behind then but an address for the next try, which
-    /// [`PodNetwork::detach`] gives back.
+    /// [`NetworkFailure`]; what is left behind then is given back by [`PodNetwork::detach`], or taken up by the next try.
     pub async fn attach(&self, request: &Request) -> Result<Attached, NetworkFailure> {
-        let _gate = self.shared.gate.read().await;
-        let embedded = self.shared.embedded.as_ref().ok_or(NetworkFailure::Disabled)?;
-        let address = match self.shared.owners.address(&request.id) {
-            Some(address) => address,
-            None => embedded.allocate(&request.id).await?,
+        let Shared {
+            embedded,
+            cni,
+            owners,
+            ..
+        } = &*self.shared;
+        let id = request.id.as_str();
+        let attached = match self.choose().await? {
+            Choice::Embedded => {
+                if owners.maker(id) != Some(Maker::Embedded) {
+                    cni.detach(id, None).await?;
+                }
+                embedded.attach(request, owners).await
+            }
+            Choice::Cni(plugins) => {
+                if owners.may_have_ports(id) {
+                    embedded.disconnect(id, owners).await?;
+                }
+                cni.attach(request, &plugins, owners).await
+            }
         };
-        self.shared.owners.attach(&request.id, address, &request.ports);
-        let attached = embedded.attach(request, address).await;
         if attached.is_err() {
-            self.shared.owners.disconnect(&request.id);
+            owners.failed(id);
         }
         attached
     }
 
     /// Takes the owner off the network for good and gives back its addresses. Succeeds for one that is not attached.
     ///
-    /// `namespace` is the one that it was given, where that still is.
+    /// `namespace` is the one that it was given, where the caller has it still; often this has it as well.
     ///
     /// # Errors
     /// [`NetworkFailure`] of what is to be tried again.
     pub async fn detach(&self, id: &str, namespace: Option<BorrowedFd<'_>>) -> Result<(), NetworkFailure> {
         self.disconnect(id, namespace).await?;
-        if let Some(embedded) = &self.shared.embedded {
-            embedded.release(id).await?;
-        }
+        self.shared.embedded.release(id).await?;
         self.shared.owners.forget(id);
         Ok(())
     }
@@ -188,48 +200,107 @@ impl PodNetwork {
     pub async fn disconnect(
         &self,
         id: &str,
-        _namespace: Option<BorrowedFd<'_>>,
+        namespace: Option<BorrowedFd<'_>>,
     ) -> Result<(), NetworkFailure> {
-        let _gate = self.shared.gate.read().await;
-        if let Some(embedded) = &self.shared.embedded
-            && self.shared.owners.may_have_ports(id)
-        {
-            embedded.detach(id, self.shared.owners.address(id)).await?;
+        let Shared {
+            embedded,
+            cni,
+            owners,
+            ..
+        } = &*self.shared;
+        if owners.maker(id) != Some(Maker::Embedded) {
+            let held = owners.namespace(id);
+            let namespace = held.as_ref().map(|held| held.as_fd()).or(namespace);
+            cni.detach(id, namespace).await?;
         }
-        self.shared.owners.disconnect(id);
+        if owners.may_have_ports(id) {
+            embedded.disconnect(id, owners).await?;
+        }
+        owners.disconnect(id);
         Ok(())
     }
 
-    /// Takes note of an owner that an earlier daemon knew; `attached` are its ports if it runs on the network.
-    pub(crate) fn adopt(&self, id: &str, attached: Option<Vec<PortMapping>>) {
-        self.shared.owners.adopt(id, attached);
+    /// Takes note of an owner that runs on the network since an earlier daemon's time, with its host ports.
+    pub(crate) fn adopt(&self, id: &str, ports: Vec<PortMapping>, sandbox: &Sandbox) {
+        // Only plugins want it; who made it is found out when everything is looked through.
+        let namespace = sandbox.network_namespace();
+        if let Err(error) = &namespace {
+            tracing::debug!(pod = id, %error, "a pod's network namespace cannot be had");
+        }
+        self.shared.owners.adopt(id, ports, namespace.ok());
+    }
+
+    /// Takes note of an owner that an earlier daemon knew and that does not run, but may have an address.
+    pub(crate) fn know(&self, id: &str) {
+        self.shared.owners.know(id);
     }
 
     /// An owner's addresses, the primary one first; none if it has none.
     pub async fn addresses(&self, id: &str) -> Vec<IpAddr> {
-        match &self.shared.embedded {
-            Some(embedded) => embedded.address(id).await.map(IpAddr::V4).into_iter().collect(),
-            None => Vec::new(),
+        let addresses = self.shared.cni.addresses(id).await;
+        if !addresses.is_empty() {
+            return addresses;
         }
+        self.shared
+            .embedded
+            .address(id)
+            .await
+            .map(IpAddr::V4)
+            .into_iter()
+            .collect()
     }
 
     /// Takes away what belongs to nobody, and puts back what live owners lack. Called once, when both engines have
-    /// said what they found.
+    /// said what they found. Plugins take their time, and nobody waits for them here.
     pub(crate) async fn reconcile(&self) {
-        let _gate = self.shared.gate.write().await;
-        if let Some(embedded) = &self.shared.embedded {
-            embedded.reconcile(&self.shared.owners).await;
-        }
+        let shared = &self.shared;
+        shared.embedded.reconcile(&shared.owners).await;
+        let network = self.clone();
+        shared.cni.spawn(async move {
+            for error in network.collect().await {
+                tracing::error!(error, "network plugins did not take away what is nobody's");
+            }
+        });
     }
 
-    /// Takes the node's side of the network down, once nobody is attached.
+    /// Ends all that goes on by itself. What is attached stays so.
+    pub(crate) async fn close(&self) {
+        self.shared.cni.close().await;
+    }
+
+    /// Has plugins take away everything that is on record and nobody's, and waits for it. What failed, for people.
+    pub(crate) async fn collect(&self) -> Vec<String> {
+        let plugins = match self.choose().await {
+            Ok(Choice::Cni(plugins)) => Some(plugins),
+            _ => None,
+        };
+        self.shared.cni.collect(plugins, &self.shared.owners).await
+    }
+
+    /// Takes the node's side of the embedded network down, once nobody is attached. What plugins share is theirs.
     ///
     /// # Errors
     /// The first step that failed.
-    pub async fn remove(&self) -> Result<(), NetworkError> {
-        match &self.shared.embedded {
-            Some(embedded) => embedded.remove().await,
-            None => Ok(()),
+    pub async fn remove(&self) -> Result<(), NetworkFailure> {
+        // Where it is not set up, an earlier daemon may have done so.
+        match self.shared.mode {
+            Mode::None if !self.shared.embedded.is_set_up() => Ok(()),
+            _ => self.shared.embedded.remove().await,
+        }
+    }
+
+    async fn choose(&self) -> Result<Choice, NetworkFailure> {
+        match self.shared.mode {
+            Mode::None => Err(NetworkFailure::Disabled),
+            Mode::Embedded => Ok(Choice::Embedded),
+            Mode::Auto | Mode::Cni => {
+                let selected = self.shared.cni.selected().await;
+                match &selected.config {
+                    Some(plugins) => Ok(Choice::Cni(Arc::clone(plugins))),
+                    None if self.shared.mode == Mode::Auto => Ok(Choice::Embedded),
+                    None => Err(self.shared.cni.not_configured(&selected)),
+                }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod node;
 pub use logs::{LogError, LogWatcher};
 pub use node::{Node, NodeError};
 
+use crate::network::PodNetwork;
 use crate::schedule::Engine;
 use crate::server::status::Failure;
 use auraed_api::observe::v0 as api;
@@ -24,16 +25,18 @@ use tonic::{Request, Response, Status};
 #[derive(Clone)]
 pub struct Observe {
     engine: Engine,
+    network: PodNetwork,
     node: Arc<Node>,
     watcher: LogWatcher,
 }
 
 impl Observe {
-    /// Tells of the engine's pods and of the node.
+    /// Tells of the engine's pods, of the node, and whether pods can be attached to its network.
     #[must_use]
-    pub fn new(engine: Engine, node: Node, watcher: LogWatcher) -> Self {
+    pub fn new(engine: Engine, network: PodNetwork, node: Node, watcher: LogWatcher) -> Self {
         Self {
             engine,
+            network,
             node: Arc::new(node),
             watcher,
         }
@@ -49,7 +52,14 @@ impl ObserveService for Observe {
         &self,
         _: Request<api::GetNodeRequest>,
     ) -> Result<Response<api::GetNodeResponse>, Status> {
-        Ok(Response::new(self.node.read().map_err(Failure::from)?))
+        let mut facts = self.node.read().map_err(Failure::from)?;
+        // Without any network on purpose there is nothing wrong.
+        if self.network.exists()
+            && let Err(problem) = self.network.status().await
+        {
+            facts.problems.push(problem);
+        }
+        Ok(Response::new(facts))
     }
 
     async fn logs(&self, request: Request<api::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {

@@ -1,6 +1,7 @@
 //! The configuration as it is written in the file. Everything may be absent.
 
 use super::{Config, LogFormat, Registry};
+use crate::network::Mode;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -23,7 +24,11 @@ pub struct File {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Network {
+    /// Of old: false is the mode none.
     pub(super) enabled: Option<bool>,
+    pub(super) mode: Option<Mode>,
+    pub(super) cni_config_dir: Option<PathBuf>,
+    pub(super) cni_bin_dirs: Option<Vec<PathBuf>>,
     pub(super) bridge: Option<String>,
     pub(super) subnet: Option<String>,
     pub(super) table: Option<String>,
@@ -67,7 +72,10 @@ impl From<&Config> for File {
             cgroup_root: Some(config.cgroup_root.clone()),
             trust_domain: Some(config.trust_domain.to_string()),
             network: Network {
-                enabled: Some(config.network.enabled),
+                enabled: None,
+                mode: Some(config.network.mode),
+                cni_config_dir: Some(config.network.cni_config_dir.clone()),
+                cni_bin_dirs: Some(config.network.cni_bin_dirs.clone()),
                 bridge: Some(config.network.bridge.clone()),
                 subnet: Some(config.network.subnet.to_string()),
                 table: Some(config.network.table.clone()),

@@ -1,6 +1,7 @@
 //! The flags that override the file.
 
 use super::{File, LogFormat};
+use crate::network::Mode;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -25,6 +26,15 @@ pub struct Flags {
     /// Directory below each cgroup hierarchy [default: aurae].
     #[arg(long, value_name = "NAME", global = true)]
     pub cgroup_root: Option<String>,
+    /// Who makes pods' networks [default: auto].
+    #[arg(long, value_name = "MODE", global = true)]
+    pub network_mode: Option<Mode>,
+    /// Configurations of CNI plugins [default: /etc/cni/net.d].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cni_config_dir: Option<PathBuf>,
+    /// CNI plugins; may be given several times [default: /opt/cni/bin, /usr/lib/cni].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cni_bin_dir: Option<Vec<PathBuf>>,
     /// Addresses of pods [default: 10.88.0.0/16].
     #[arg(long, value_name = "CIDR", global = true)]
     pub pod_subnet: Option<String>,
@@ -49,6 +59,9 @@ impl Flags {
         put(&mut file.log_dir, &self.log_dir);
         put(&mut file.socket, &self.socket);
         put(&mut file.cgroup_root, &self.cgroup_root);
+        put(&mut file.network.mode, &self.network_mode);
+        put(&mut file.network.cni_config_dir, &self.cni_config_dir);
+        put(&mut file.network.cni_bin_dirs, &self.cni_bin_dir);
         put(&mut file.network.subnet, &self.pod_subnet);
         put(&mut file.network.bridge, &self.bridge);
         put(&mut file.network.table, &self.table);

@@ -22,6 +22,21 @@ fn every_default_works() {
 }
 
 #[test]
+fn who_makes_networks_is_chosen() {
+    let mode = |text: &str| parse(text).unwrap().network.mode;
+    assert_eq!(mode(""), Mode::Auto);
+    assert_eq!(mode("[network]\nenabled = true"), Mode::Auto);
+    assert_eq!(mode("[network]\nenabled = false"), Mode::None);
+    assert_eq!(mode("[network]\nmode = \"cni\""), Mode::Cni);
+    assert_eq!(mode("[network]\nmode = \"none\"\nenabled = false"), Mode::None);
+    let directories = parse("").unwrap().network.cni_bin_dirs;
+    assert_eq!(
+        directories,
+        [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]
+    );
+}
+
+#[test]
 fn the_socket_follows_the_run_directory() {
     let config = parse("run_dir = \"/run/other\"").unwrap();
     assert_eq!(config.socket, Path::new("/run/other/aurae.sock"));
@@ -87,6 +102,9 @@ fn values_are_checked() {
         ("[network]\ntable = \"a b\"", "network.table"),
         ("[network]\nsubnet = \"10.0.0.0\"", "network.subnet"),
         ("[network]\nmtu = 5", "network.mtu"),
+        ("[network]\ncni_config_dir = \"net.d\"", "network.cni_config_dir"),
+        ("[network]\ncni_bin_dirs = [\"/a:/b\"]", "network.cni_bin_dirs"),
+        ("[network]\nenabled = false\nmode = \"cni\"", "network.enabled"),
         ("[container_logs]\nmax_files = 0", "container_logs.max_files"),
     ] {
         let error = parse(text).unwrap_err().to_string();

@@ -36,6 +36,7 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
     let left = foundation.sandboxes.remove_all().await;
     failures.extend(left.iter().map(|error| chain(error)));
     remove_strays(config, &foundation, &mut failures).await;
+    failures.extend(foundation.network.collect().await);
     let (network, locks) = foundation.dismantle().await;
     if let Err(error) = network.remove().await {
         failures.push(chain(&error));

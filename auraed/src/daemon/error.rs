@@ -1,12 +1,12 @@
 //! Why the daemon could not start, or ended.
 
+use crate::network::NetworkFailure;
 use crate::runtime::sandboxes::SandboxError;
 use crate::schedule;
 use crate::server::{BindError, ServeError};
 use auraed_identity::IdentityError;
 use auraed_image::OpenError;
 use auraed_sandbox::HostError;
-use auraed_sandbox::network::NetworkError;
 use auraed_state::StateError;
 use std::io;
 use std::path::PathBuf;
@@ -74,7 +74,7 @@ pub enum DaemonError {
     Host(#[from] HostError),
     /// The pod network.
     #[error("cannot set up the pod network")]
-    Network(#[from] NetworkError),
+    Network(#[from] NetworkFailure),
     /// The image store.
     #[error(transparent)]
     Images(#[from] OpenError),

@@ -3,10 +3,9 @@
 use super::locks::Locks;
 use super::{DaemonError, images, places};
 use crate::config::Config;
-use crate::network::PodNetwork;
+use crate::network::{self, PodNetwork};
 use crate::runtime::{Sandboxes, sandboxes};
 use crate::schedule::{Dependencies, Directories, Engine};
-use crate::server;
 use auraed_image::Store;
 use auraed_sandbox::network::NetworkConfig;
 use auraed_sandbox::{Host, HostConfig};
@@ -104,6 +103,7 @@ impl Foundation {
     pub(super) async fn dismantle(self) -> (PodNetwork, Locks) {
         self.engine.shutdown().await;
         self.sandboxes.shutdown().await;
+        self.network.close().await;
         self.state.close().await;
         (self.network, self.locks)
     }
@@ -111,15 +111,17 @@ impl Foundation {
 
 async fn start_network(config: &Config, state: &State) -> Result<PodNetwork, DaemonError> {
     let network = &config.network;
-    let embedded = network.enabled.then(|| NetworkConfig {
-        bridge: network.bridge.clone(),
-        subnet: network.subnet,
-        table: network.table.clone(),
-        mtu: network.mtu,
-    });
-    let (network, warnings) = PodNetwork::start(embedded, state.clone()).await?;
-    for warning in &warnings {
-        tracing::warn!(warning = %server::chain(warning), "the pod network does without something");
-    }
-    Ok(network)
+    let config = network::Config {
+        mode: network.mode,
+        embedded: NetworkConfig {
+            bridge: network.bridge.clone(),
+            subnet: network.subnet,
+            table: network.table.clone(),
+            mtu: network.mtu,
+        },
+        cni_config_dir: network.cni_config_dir.clone(),
+        cni_bin_dirs: network.cni_bin_dirs.clone(),
+        state_dir: config.state_dir.clone(),
+    };
+    Ok(PodNetwork::start(config, state.clone()).await?)
 }

@@ -1,35 +1,62 @@
-//! The embedded network with the addresses that SQLite gives out.
+//! The embedded network with the addresses that SQLite gives out. It is set up when the first owner needs it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use auraed_sandbox::network::{Ipv4Subnet, Live, Network, NetworkConfig, NetworkError, Warning};
+use auraed_sandbox::network::{Ipv4Subnet, Live, Network, NetworkConfig};
 use auraed_state::{State, Subnet};
+use tokio::sync::{OnceCell, RwLock};
 
 use super::owners::Owners;
 use super::{Attached, NetworkFailure, Request};
 use crate::server::chain;
 
 pub(super) struct Embedded {
-    network: Network,
+    config: NetworkConfig,
+    network: OnceCell<Network>,
     state: State,
+    /// Read while something is attached or detached, written while everything is looked through.
+    gate: RwLock<()>,
 }
 
 impl Embedded {
-    pub(super) async fn start(
-        config: NetworkConfig,
-        state: State,
-    ) -> Result<(Embedded, Vec<Warning>), NetworkError> {
-        let (network, warnings) = Network::start(config).await?;
-        Ok((Embedded { network, state }, warnings))
+    pub(super) fn new(config: NetworkConfig, state: State) -> Embedded {
+        Embedded {
+            config,
+            network: OnceCell::new(),
+            state,
+            gate: RwLock::default(),
+        }
+    }
+
+    /// Sets it up, if that has not been done.
+    pub(super) async fn network(&self) -> Result<&Network, NetworkFailure> {
+        let start = || async {
+            let (network, warnings) = Network::start(self.config.clone()).await?;
+            for warning in &warnings {
+                tracing::warn!(warning = %chain(warning), "the pod network does without something");
+            }
+            Ok(network)
+        };
+        self.network.get_or_try_init(start).await
+    }
+
+    pub(super) fn is_set_up(&self) -> bool {
+        self.network.initialized()
+    }
+
+    /// Whether anybody has an address.
+    pub(super) async fn has_owners(&self) -> Result<bool, NetworkFailure> {
+        let addresses = self.state.addresses().await.map_err(NetworkFailure::Address)?;
+        Ok(!addresses.is_empty())
     }
 
     pub(super) fn subnet(&self) -> Ipv4Subnet {
-        self.network.subnet()
+        self.config.subnet
     }
 
     /// The owner's address: its own, or a new one.
     pub(super) async fn allocate(&self, id: &str) -> Result<Ipv4Addr, NetworkFailure> {
-        let subnet = self.network.subnet();
+        let subnet = self.subnet();
         let subnet = Subnet::new(subnet.address(), subnet.prefix()).ok_or(NetworkFailure::NoAddresses)?;
         let allocated = self.state.allocate_address(id, subnet).await;
         allocated.map_err(NetworkFailure::Address)
@@ -43,11 +70,17 @@ impl Embedded {
     pub(super) async fn attach(
         &self,
         request: &Request,
-        address: Ipv4Addr,
+        owners: &Owners,
     ) -> Result<Attached, NetworkFailure> {
+        let network = self.network().await?;
+        let _gate = self.gate.read().await;
+        let address = match owners.address(&request.id) {
+            Some(address) => address,
+            None => self.allocate(&request.id).await?,
+        };
+        owners.attach_embedded(&request.id, address, &request.ports);
         let user = request.user_namespace.as_ref();
-        let attached = self.network.attach(&request.id, address, &request.ports, user);
-        let attachment = attached.await?;
+        let attachment = network.attach(&request.id, address, &request.ports, user).await?;
         Ok(Attached {
             namespace: attachment.netns,
             addresses: vec![IpAddr::V4(address)],
@@ -55,13 +88,18 @@ impl Embedded {
     }
 
     /// Takes out every host port that leads to the owner.
-    pub(super) async fn detach(&self, id: &str, known: Option<Ipv4Addr>) -> Result<(), NetworkFailure> {
-        let address = match known {
+    pub(super) async fn disconnect(&self, id: &str, owners: &Owners) -> Result<(), NetworkFailure> {
+        // Where it was not set up, nobody before had an address.
+        let Some(network) = self.network.get() else {
+            return Ok(());
+        };
+        let _gate = self.gate.read().await;
+        let address = match owners.address(id) {
             Some(address) => Some(address),
             None => self.find(id).await?,
         };
         match address {
-            Some(address) => Ok(self.network.detach(id, address).await?),
+            Some(address) => Ok(network.detach(id, address).await?),
             None => Ok(()),
         }
     }
@@ -82,6 +120,7 @@ impl Embedded {
 
     /// Makes interfaces, host ports and addresses agree with the owners.
     pub(super) async fn reconcile(&self, owners: &Owners) {
+        let _gate = self.gate.write().await;
         let addresses = match self.state.addresses().await {
             Ok(addresses) => addresses,
             Err(error) => {
@@ -89,20 +128,22 @@ impl Embedded {
                 return;
             }
         };
-        let mut attached = owners.attached();
-        let live = addresses.iter().filter_map(|row| {
-            Some(Live {
-                id: row.owner.clone(),
-                address: row.address,
-                ports: attached.remove(&row.owner)?,
-            })
-        });
-        match self.network.reconcile(&live.collect::<Vec<_>>()).await {
-            Ok(reconciled) => tracing::debug!(?reconciled, "the pod network agrees with the pods"),
-            Err(error) => tracing::error!(
-                error = chain(&error),
-                "the pod network does not agree with the pods"
-            ),
+        if let Some(network) = self.network.get() {
+            let mut attached = owners.attached();
+            let live = addresses.iter().filter_map(|row| {
+                Some(Live {
+                    id: row.owner.clone(),
+                    address: row.address,
+                    ports: attached.remove(&row.owner)?,
+                })
+            });
+            match network.reconcile(&live.collect::<Vec<_>>()).await {
+                Ok(reconciled) => tracing::debug!(?reconciled, "the pod network agrees with the pods"),
+                Err(error) => tracing::error!(
+                    error = chain(&error),
+                    "the pod network does not agree with the pods"
+                ),
+            }
         }
         let known = owners.ids();
         for row in addresses.iter().filter(|row| !known.contains(&row.owner)) {
@@ -116,7 +157,8 @@ impl Embedded {
         }
     }
 
-    pub(super) async fn remove(&self) -> Result<(), NetworkError> {
-        self.network.remove().await
+    /// Also what an earlier daemon set up.
+    pub(super) async fn remove(&self) -> Result<(), NetworkFailure> {
+        Ok(self.network().await?.remove().await?)
     }
 }

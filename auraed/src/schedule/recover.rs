@@ -22,11 +22,11 @@ use prost::Message as _;
 
 use super::error::StartError;
 use super::executor::{Adopted, Node, found_runs, ports};
-use crate::files;
 use super::machine::{Found, FoundSandbox, Machine};
 use super::moment::Clock;
 use super::places::Places;
 use super::record::Record;
+use crate::files;
 use crate::server::chain;
 
 /// Pods that are looked at side by side.
@@ -244,12 +244,12 @@ fn tell_network(node: &Node, known: &HashSet<String>, recovered: &[Recovered]) {
         .filter_map(|recovered| on_node(recovered.machine.pod()))
         .collect();
     for id in known.difference(&on_node) {
-        node.network.adopt(id, None);
+        node.network.know(id);
     }
-    for recovered in recovered.iter().filter(|recovered| recovered.adopted.is_some()) {
+    for recovered in recovered {
         let pod = recovered.machine.pod();
-        if !pod.host_network {
-            node.network.adopt(pod.id.as_str(), Some(ports(pod)));
+        if let Some(adopted) = recovered.adopted.as_ref().filter(|_| !pod.host_network) {
+            node.network.adopt(pod.id.as_str(), ports(pod), &adopted.sandbox);
         }
     }
 }

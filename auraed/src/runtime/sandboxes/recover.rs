@@ -49,10 +49,7 @@ impl Shared {
                     self.node.state.remove_sandbox(&row.id).await?;
                 }
                 Ok(entry) => entries.push(Arc::new(entry)),
-                Err(error) => {
-                    tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read, and is left as it is");
-                    self.unreadable().insert(row.id);
-                }
+                Err(error) => tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read"),
             }
         }
         let known: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id(), entry)).collect();
@@ -70,8 +67,8 @@ impl Shared {
             .await;
         let directories = self.node.directories.clone();
         let swept = tokio::task::spawn_blocking({
-            let (entries, unreadable) = (entries.clone(), self.unreadable().clone());
-            move || sweep(&directories, &entries, &unreadable)
+            let entries = entries.clone();
+            move || sweep(&directories, &entries)
         });
         let swept = swept
             .await
@@ -215,11 +212,7 @@ fn read_container(row: &ContainerRow) -> Result<Container, prost::DecodeError> {
 }
 
 /// Moves away files of sandboxes and containers that nobody knows.
-fn sweep(
-    directories: &super::Directories,
-    entries: &[Arc<Entry>],
-    unreadable: &HashSet<String>,
-) -> io::Result<()> {
+fn sweep(directories: &super::Directories, entries: &[Arc<Entry>]) -> io::Result<()> {
     let removed = directories.removed();
     files::make_private(&removed)?;
     let mut count = 0;
@@ -227,8 +220,7 @@ fn sweep(
         count += 1;
         fs_err::rename(path, removed.join(format!("{}-{count}-start", now())))
     };
-    let known = entries.iter().map(|entry| entry.id());
-    let known: HashSet<&str> = known.chain(unreadable.iter().map(String::as_str)).collect();
+    let known: HashSet<&str> = entries.iter().map(|entry| entry.id()).collect();
     for found in fs_err::read_dir(directories.all())? {
         let path = found?.path();
         if path != removed && !name(&path).is_some_and(|name| known.contains(name)) {
