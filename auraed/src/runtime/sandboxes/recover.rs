@@ -49,7 +49,11 @@ impl Shared {
                     self.node.state.remove_sandbox(&row.id).await?;
                 }
                 Ok(entry) => entries.push(Arc::new(entry)),
-                Err(error) => tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read"),
+                Err(error) => {
+                    tracing::error!(sandbox = row.id, %error, "a sandbox cannot be read, and is left as it is");
+                    self.node.network.know(&row.id);
+                    self.unreadable().insert(row.id);
+                }
             }
         }
         let known: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id(), entry)).collect();
@@ -67,8 +71,8 @@ impl Shared {
             .await;
         let directories = self.node.directories.clone();
         let swept = tokio::task::spawn_blocking({
-            let entries = entries.clone();
-            move || sweep(&directories, &entries)
+            let (entries, unreadable) = (entries.clone(), self.unreadable().clone());
+            move || sweep(&directories, &entries, &unreadable)
         });
         let swept = swept
             .await
@@ -212,7 +216,11 @@ fn read_container(row: &ContainerRow) -> Result<Container, prost::DecodeError> {
 }
 
 /// Moves away files of sandboxes and containers that nobody knows.
-fn sweep(directories: &super::Directories, entries: &[Arc<Entry>]) -> io::Result<()> {
+fn sweep(
+    directories: &super::Directories,
+    entries: &[Arc<Entry>],
+    unreadable: &HashSet<String>,
+) -> io::Result<()> {
     let removed = directories.removed();
     files::make_private(&removed)?;
     let mut count = 0;
@@ -220,7 +228,8 @@ fn sweep(directories: &super::Directories, entries: &[Arc<Entry>]) -> io::Result
         count += 1;
         fs_err::rename(path, removed.join(format!("{}-{count}-start", now())))
     };
-    let known: HashSet<&str> = entries.iter().map(|entry| entry.id()).collect();
+    let known = entries.iter().map(|entry| entry.id());
+    let known: HashSet<&str> = known.chain(unreadable.iter().map(String::as_str)).collect();
     for found in fs_err::read_dir(directories.all())? {
         let path = found?.path();
         if path != removed && !name(&path).is_some_and(|name| known.contains(name)) {
