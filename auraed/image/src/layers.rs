@@ -60,7 +60,7 @@ impl Layers {
             pins: Arc::default(),
             usage: Arc::default(),
         };
-        for name in layers.names()? {
+        for name in layers.names()?.into_iter().filter(|name| name != EMPTY) {
             let usage = layers.read_usage(&name)?;
             layers.counted().insert(name, usage);
         }

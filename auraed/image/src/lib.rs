@@ -14,12 +14,14 @@
 //!                                  store: catalog in memory, Index for what outlives the process
 //! ```
 //!
-//! [`Store`] is the only way in. Its callers are auraed's image service and the pod engine. Compressed blobs are never
-//! kept: a layer is inflated as it arrives, and only an import spools its archive until it is unpacked.
+//! [`Store`] is the only way in. Its callers are auraed's image service and both engines. A layer is inflated as it
+//! arrives; of compressed blobs nothing is kept but what large layers need to go on after an interruption (`partial`),
+//! and the archive of an import until it is unpacked.
 //!
 //! On failure nothing is left but what was whole before: a layer appears by one rename, an image by one call of
 //! [`Index::put`] after all its layers are there. What a killed process leaves is in `ingest/`, or is a layer that no
-//! image names; [`Store::open`] removes both, and forgets an image one of whose layers is gone.
+//! image names; [`Store::open`] removes both, and forgets an image one of whose layers is gone. Parts of large layers in
+//! `partial/` stay for the next pull, for a day and within a bound, and nothing is believed of them.
 
 mod catalog;
 mod config;
@@ -32,6 +34,7 @@ mod image;
 mod import;
 mod layer;
 mod layers;
+mod partial;
 mod pinned;
 mod platform;
 mod progress;

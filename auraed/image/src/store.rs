@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::catalog::{Catalog, NewName};
 use crate::error::Failure;
 use crate::layers::Layers;
+use crate::partial::Partials;
 use crate::progress::Hub;
 use crate::registry::Registries;
 use crate::{
@@ -56,6 +57,7 @@ struct Inner {
     registries: Registries,
     docker_config: Option<PathBuf>,
     layers: Layers,
+    partials: Partials,
     index: Arc<dyn Index>,
     catalog: Mutex<Catalog>,
     /// Whoever changes the catalog, with its index.
@@ -140,10 +142,11 @@ impl Store {
         remove::sweep(&self.inner, in_use).await
     }
 
-    /// What the images take on the disk: each layer once. Cheap: nothing is looked at.
+    /// What the images take on the disk: each layer once, and what is kept of interrupted pulls. Cheap: nothing is
+    /// looked at.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.inner.layers.usage()
+        self.inner.layers.usage() + self.inner.partials.usage()
     }
 
     /// The directory that holds everything.

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::partial::Partial;
+
 /// Chunks under way: enough to keep both sides busy, at most a few hundred KiB of network reads.
 const DEPTH: usize = 32;
 
@@ -18,10 +20,14 @@ pub(crate) struct ChunkReader {
     chunks: mpsc::Receiver<Chunk>,
     current: Bytes,
     ended: bool,
+    /// Takes what comes, so that it does not have to come again.
+    partial: Option<Partial>,
 }
 
 enum Chunk {
     Data(Bytes),
+    /// What was kept already.
+    Known(Bytes),
     End,
 }
 
@@ -37,6 +43,7 @@ pub(crate) fn chunks() -> (ChunkSender, ChunkReader) {
             chunks: receiver,
             current: Bytes::new(),
             ended: false,
+            partial: None,
         },
     )
 }
@@ -46,9 +53,38 @@ impl ChunkSender {
         self.chunks.send(Chunk::Data(data)).await.map_err(|_| ReaderGone)
     }
 
+    /// Sends data that the reader does not have to keep.
+    pub(crate) async fn send_known(&self, data: Bytes) -> Result<(), ReaderGone> {
+        self.chunks.send(Chunk::Known(data)).await.map_err(|_| ReaderGone)
+    }
+
     /// All data was sent.
     pub(crate) async fn end(self) -> Result<(), ReaderGone> {
         self.chunks.send(Chunk::End).await.map_err(|_| ReaderGone)
+    }
+}
+
+impl ChunkReader {
+    /// Keeps what comes in a file. Where that cannot be written it is given up, not the reading.
+    pub(crate) fn keep(&mut self, partial: Option<Partial>) {
+        self.partial = partial;
+    }
+
+    /// The file, if it was not given up.
+    pub(crate) fn into_kept(self) -> Option<Partial> {
+        self.partial
+    }
+
+    fn take(&mut self, data: Bytes) {
+        if let Some(partial) = &mut self.partial
+            && let Err(error) = partial.append(&data)
+        {
+            tracing::debug!(%error, "the part of a layer cannot be kept");
+            if let Some(partial) = self.partial.take() {
+                partial.remove();
+            }
+        }
+        self.current = data;
     }
 }
 
@@ -56,7 +92,8 @@ impl Read for ChunkReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() && !self.ended {
             match self.chunks.blocking_recv() {
-                Some(Chunk::Data(data)) => self.current = data,
+                Some(Chunk::Data(data)) => self.take(data),
+                Some(Chunk::Known(data)) => self.current = data,
                 Some(Chunk::End) => self.ended = true,
                 None => {
                     return Err(io::Error::new(

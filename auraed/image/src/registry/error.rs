@@ -88,6 +88,11 @@ impl FetchError {
         }
     }
 
+    /// The registry has nothing at the offset that was asked for, or says so.
+    pub(super) fn is_range(&self) -> bool {
+        matches!(self, FetchError::Status { status, .. } if *status == reqwest::StatusCode::RANGE_NOT_SATISFIABLE)
+    }
+
     /// Names the cause of a failed request where it is one that people know.
     pub(super) fn request(url: &reqwest::Url, source: reqwest::Error) -> FetchError {
         let host = match (url.host_str(), url.port_or_known_default()) {

@@ -1,7 +1,7 @@
 //! One pull's talk with one place: requests, who it is there, and the streams it gets.
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::sync::Mutex;
 
@@ -63,14 +63,19 @@ impl Session {
         read_bounded(response, &url, LIMIT).await
     }
 
-    /// Begins to fetch a blob, at an offset where the registry can.
+    /// Begins to fetch a blob, at an offset where the registry can; else at its beginning.
     pub(super) async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobStream, FetchError> {
         let url = self.url("blobs", digest.as_str())?;
-        let response = self.get(&url, None, offset).await?;
-        let offset = if response.status() == StatusCode::PARTIAL_CONTENT {
-            offset
-        } else {
-            0
+        let (response, offset) = match self.get(&url, None, offset).await {
+            Ok(response) if offset > 0 && response.status() == StatusCode::PARTIAL_CONTENT => {
+                if starts_at(response.headers(), offset) {
+                    (response, offset)
+                } else {
+                    (self.get(&url, None, 0).await?, 0)
+                }
+            }
+            Err(error) if offset > 0 && error.is_range() => (self.get(&url, None, 0).await?, 0),
+            response => (response?, 0),
         };
         Ok(BlobStream {
             response,
@@ -182,6 +187,13 @@ impl Session {
             reason: "the registry refused the credentials".to_owned(),
         }))
     }
+}
+
+/// Whether a part begins where it was asked to: `bytes first-last/length` (RFC 9110, 14.4).
+fn starts_at(headers: &HeaderMap, offset: u64) -> bool {
+    let range = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let first = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('-'));
+    first.is_some_and(|(first, _)| first.parse() == Ok(offset))
 }
 
 impl BlobStream {

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use super::{Index, Inner};
 use crate::catalog::Catalog;
 use crate::layers::Layers;
+use crate::partial::Partials;
 use crate::registry::Registries;
 use crate::{Config, Image, OpenError};
 
@@ -16,13 +17,12 @@ pub(super) async fn open(
     index: Arc<dyn Index>,
 ) -> Result<Inner, OpenError> {
     let directory = config.directory.clone();
-    let prepared =
-        tokio::task::spawn_blocking(move || prepare(&config.directory, images).map(|done| (config, done)));
+    let prepared = tokio::task::spawn_blocking(move || prepare(&config, images).map(|done| (config, done)));
     let failed = |source| OpenError::Io {
         path: directory,
         source,
     };
-    let (config, (layers, whole, broken)) = match prepared.await {
+    let (config, (layers, partials, whole, broken)) = match prepared.await {
         Ok(result) => result.map_err(failed)?,
         Err(error) => return Err(failed(std::io::Error::other(error))),
     };
@@ -31,11 +31,13 @@ pub(super) async fn open(
         let removed = index.remove(&image.id).await;
         removed.map_err(|source| OpenError::Index { id: image.id, source })?;
     }
+    partials.expire_in_time();
     Ok(Inner {
         directory: config.directory.clone(),
         registries: Registries::new(config.registries),
         docker_config: config.docker_config,
         layers,
+        partials,
         index,
         catalog: Mutex::new(Catalog::new(whole)),
         turn: tokio::sync::Mutex::default(),
@@ -48,10 +50,11 @@ pub(super) async fn open(
 
 /// Makes the directories, sorts the images into whole and broken ones, and removes layers that none of the whole has.
 fn prepare(
-    directory: &std::path::Path,
+    config: &Config,
     images: Vec<Image>,
-) -> std::io::Result<(Layers, Vec<Image>, Vec<Image>)> {
+) -> std::io::Result<(Layers, Partials, Vec<Image>, Vec<Image>)> {
     use std::os::unix::fs::PermissionsExt as _;
+    let directory = &config.directory;
     fs_err::create_dir_all(directory)?;
     // Layers hold setuid programs, which the node's own users must not reach.
     fs_err::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
@@ -64,5 +67,7 @@ fn prepare(
         .flat_map(|image| image.stack.iter().cloned())
         .collect();
     layers.collect(&used)?;
-    Ok((layers, whole, broken))
+    let (most, age) = (config.partial_layers_bytes, config.partial_layers_age);
+    let partials = Partials::open(directory.join("partial"), most, age)?;
+    Ok((layers, partials, whole, broken))
 }

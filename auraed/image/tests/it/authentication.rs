@@ -50,6 +50,74 @@ async fn a_password_is_needed_and_each_one_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_here_is_not_given_to_who_may_not_have_it() {
+    let registry = Registry::start_with_password().await;
+    let built = small("x");
+    registry.add("app", "1", &built);
+    let node = Node::new(Vec::new()).await;
+    let right = credentials(&registry.host(), USERNAME, PASSWORD);
+    let wrong = credentials(&registry.host(), USERNAME, "guessed");
+    let (by_tag, by_digest) = (
+        registry.reference("app:1"),
+        registry.reference(&format!("app@{}", built.digest())),
+    );
+    node.pull_as(&by_tag, std::slice::from_ref(&right)).await.unwrap();
+    for reference in [&by_tag, &by_digest] {
+        for who in [&[wrong.clone()][..], &[]] {
+            let refused = node.pull_as(reference, who).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{}", chain(&refused));
+            assert!(!chain(&refused).contains("guessed"), "{}", chain(&refused));
+        }
+    }
+    node.pull_as(&by_digest, &[right]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_the_registry_goes_to_it_as_it_is() {
+    let built = small("x");
+    let (manifest, config, layer, id) = (
+        built.manifest.clone(),
+        built.config.clone(),
+        built.layers[0].clone(),
+        built.id(),
+    );
+    let server = Server::start(move |request| {
+        if request.header("authorization") != Some("Bearer t0ken") {
+            let challenge = "Bearer realm=\"http://127.0.0.1:1/never-asked\"";
+            return Reply::status("401 Unauthorized").header("www-authenticate", challenge);
+        }
+        match request.line() {
+            line if line.contains("/manifests/") => Reply::ok(manifest.clone()),
+            line if line.contains(&id) => Reply::ok(config.clone()),
+            _ => Reply::ok(layer.clone()),
+        }
+    })
+    .await;
+    let node = Node::new(Vec::new()).await;
+    let token = |registry: String, token: &str| Credentials {
+        registry,
+        registry_token: token.to_owned(),
+        ..Credentials::default()
+    };
+    let reference = server.reference("app:1");
+    let right = token(server.host(), "t0ken");
+    node.pull_as(&reference, std::slice::from_ref(&right))
+        .await
+        .unwrap();
+    // The scheme and the path that docker writes into its keys are no part of the host.
+    let whole = token(format!("http://{}/v2/", server.host()), "t0ken");
+    node.pull_as(&reference, &[whole]).await.unwrap();
+    for other in [
+        token(server.host(), "wrong"),
+        token("example.com".into(), "t0ken"),
+        token(format!("{}/other", server.host()), "t0ken"),
+    ] {
+        let refused = node.pull_as(&reference, &[other]).await.unwrap_err();
+        assert!(!chain(&refused).contains("t0ken"), "{}", chain(&refused));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_docker_config_is_read_at_each_pull() {
     let registry = Registry::start_with_password().await;
     registry.add("app", "1", &small("x"));

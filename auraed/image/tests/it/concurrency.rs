@@ -81,6 +81,65 @@ async fn images_with_a_common_layer_fetch_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_common_layer_is_fetched_once_for_callers_with_different_credentials() {
+    let base = large_tar(4_000_000);
+    let images: Vec<_> = ["ada", "bob"]
+        .map(|name| image(&[base.clone(), tar(&[("n", name)])], Packing::Plain))
+        .into();
+    let serving = images.clone();
+    // Each of the two may have one of the images.
+    let server = Server::start(move |request| {
+        let index = usize::from(request.line().contains("/bob/"));
+        let basic = ["YWRhOngx", "Ym9iOngy"][index];
+        if request.header("authorization") != Some(&format!("Basic {basic}")) {
+            return Reply::status("401 Unauthorized").header("www-authenticate", "Basic realm=\"x\"");
+        }
+        let image = &serving[index];
+        if request.line().contains("/manifests/") {
+            return Reply::ok(image.manifest.clone());
+        }
+        let mut blobs = image.blobs();
+        let wanted = |blob: &&Vec<u8>| {
+            request
+                .line()
+                .contains(auraed_image::Digest::sha256(blob).as_str())
+        };
+        blobs
+            .find(wanted)
+            .map_or(Reply::status("404 Not Found"), |blob| Reply::ok(blob.clone()))
+    })
+    .await;
+    let node = Node::new(Vec::new()).await;
+    let (ada, bob) = (
+        [credentials(&server.host(), "ada", "x1")],
+        [credentials(&server.host(), "bob", "x2")],
+    );
+    let (adas, bobs) = (server.reference("ada/app:1"), server.reference("bob/app:1"));
+    let pulls = tokio::join!(
+        node.pull_as(&adas, &ada),
+        node.pull_as(&bobs, &bob),
+        node.pull_as(&adas, &bob),
+        node.pull_as(&bobs, &ada)
+    );
+    assert_eq!(pulls.0.unwrap().id, images[0].id());
+    assert_eq!(pulls.1.unwrap().id, images[1].id());
+    assert!(pulls.2.is_err() && pulls.3.is_err());
+    // Asked without a name and a password first, then with them.
+    let fetched = server
+        .requests()
+        .iter()
+        .filter(|request| {
+            request.header("authorization").is_some()
+                && request
+                    .line()
+                    .contains(auraed_image::Digest::sha256(&base).as_str())
+        })
+        .count();
+    assert_eq!(fetched, 1);
+    assert_eq!(node.layers(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_pull_is_cancelled_and_leaves_nothing() {
     let built = image(&[large_tar(2_000_000)], Packing::Plain);
     let (manifest, config, layer, id) = (

@@ -10,5 +10,6 @@ mod import;
 mod mirrors;
 mod pull;
 mod remove;
+mod resume;
 mod space;
 mod support;

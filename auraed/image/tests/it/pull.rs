@@ -213,6 +213,68 @@ async fn an_image_survives_a_restart_and_is_forgotten_without_its_layers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hard_link_shows_what_another_layer_has_in_every_image_that_has_both() {
+    let registry = Registry::start().await;
+    let node = Node::new(Vec::new()).await;
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Link);
+    header.set_size(0);
+    header.set_mode(0o644);
+    builder
+        .append_link(&mut header, "bin/link", "bin/program")
+        .unwrap();
+    let linking = builder.into_inner().unwrap();
+    for (tag, content) in [("one", "first"), ("two", "second")] {
+        let built = image(
+            &[tar(&[("bin/program", content)]), linking.clone()],
+            Packing::Gzip,
+        );
+        registry.add("app", tag, &built);
+        let pulled = node
+            .pull(&registry.reference(&format!("app:{tag}")))
+            .await
+            .unwrap();
+        assert_eq!(node.read(&pulled, "bin/link").as_deref(), Some(content));
+    }
+    assert_eq!(node.layers(), 5, "three layers, and one more for each image");
+
+    registry.add("app", "none", &image(&[linking], Packing::Gzip));
+    let error = node.pull(&registry.reference("app:none")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        chain(&error).contains("\"bin/program\" leads to no file"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_layers_take_is_known_without_looking() {
+    let registry = Registry::start().await;
+    let mut node = Node::new(Vec::new()).await;
+    let files: Vec<(String, String)> = (0..200_usize)
+        .map(|n| (format!("d{}/f{n}", n % 7), "x".repeat(n * 100)))
+        .collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, content)| (path.as_str(), content.as_str()))
+        .collect();
+    let layers = [tar(&files), tar(&[("d1/f1", "again"), ("d1/f1", "and again")])];
+    registry.add("app", "1", &image(&layers, Packing::Gzip));
+    assert_eq!(node.store.usage(), auraed_image::Usage::default());
+    let image = node.pull(&registry.reference("app:1")).await.unwrap();
+    let known = node.store.usage();
+    let looked = node.store.lower_directories(&image).into_iter();
+    let looked: auraed_image::Usage = looked
+        .map(|path| auraed_image::Usage::measure(&path, 10_000).unwrap())
+        .sum();
+    assert_eq!(known, looked);
+    node.reopen().await;
+    assert_eq!(node.store.usage(), known);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_without_layers_has_an_empty_root() {
     let registry = Registry::start().await;
     let node = Node::new(Vec::new()).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod image;
 pub(crate) mod registry;
+pub(crate) mod relay;
 pub(crate) mod server;
 
 use std::collections::BTreeMap;

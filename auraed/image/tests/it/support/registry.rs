@@ -19,7 +19,7 @@ const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG
 pub(crate) struct Registry {
     directory: TempDir,
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 /// What more there is to its configuration than a storage and an address.

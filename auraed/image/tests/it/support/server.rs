@@ -39,6 +39,12 @@ impl Request {
             .trim_end_matches(" HTTP/1.1")
     }
 
+    /// Where the part begins that is asked for.
+    pub(crate) fn offset(&self) -> Option<usize> {
+        let range = self.header("range")?.strip_prefix("bytes=")?;
+        range.strip_suffix('-')?.parse().ok()
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
@@ -62,6 +68,16 @@ impl Reply {
             status,
             ..Reply::ok("")
         }
+    }
+
+    /// What follows an offset of the whole.
+    pub(crate) fn part(whole: &[u8], start: usize) -> Reply {
+        let range = format!("bytes {start}-{}/{}", whole.len() - 1, whole.len());
+        Reply {
+            status: "206 Partial Content",
+            ..Reply::ok(&whole[start..])
+        }
+        .header("content-range", &range)
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Reply {
@@ -98,6 +114,11 @@ impl Server {
 
     pub(crate) fn reference(&self, rest: &str) -> String {
         format!("127.0.0.1:{}/{rest}", self.port)
+    }
+
+    /// The offsets that parts were asked from.
+    pub(crate) fn offsets(&self) -> Vec<usize> {
+        self.requests().iter().filter_map(Request::offset).collect()
     }
 
     /// All requests so far.
