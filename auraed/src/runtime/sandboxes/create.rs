@@ -114,7 +114,7 @@ impl Shared {
         let (sandbox, events) = made.map_err(|source| SandboxError::Sandbox {
             action: "make sandbox",
             id: id.to_owned(),
-            source,
+            source: Box::new(source),
         })?;
         let written = written.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
         written.map_err(|source| SandboxError::Files {
@@ -159,7 +159,7 @@ impl Shared {
             .map_err(|source| SandboxError::Network {
                 action: "set up",
                 id: spec.id.clone(),
-                source,
+                source: Box::new(source),
             })?;
         Ok((
             NetworkNamespace::Namespace(attached.namespace),

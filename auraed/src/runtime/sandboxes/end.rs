@@ -100,7 +100,7 @@ impl Shared {
                 .map_err(|source| SandboxError::Network {
                     action: "give back",
                     id: id.to_owned(),
-                    source,
+                    source: Box::new(source),
                 })?;
         }
         self.remove_memory(id)
@@ -131,7 +131,7 @@ impl Shared {
             .map_err(|source| SandboxError::Sandbox {
                 action: "end sandbox",
                 id: entry.id().to_owned(),
-                source,
+                source: Box::new(source),
             })
     }
 

@@ -95,7 +95,7 @@ pub enum SandboxError {
         id: String,
         /// Why.
         #[source]
-        source: StartError,
+        source: Box<StartError>,
     },
     /// The sandbox does not do as it is told.
     #[error("cannot {action} {id:?}")]
@@ -106,7 +106,7 @@ pub enum SandboxError {
         id: String,
         /// Why.
         #[source]
-        source: auraed_sandbox::Error,
+        source: Box<auraed_sandbox::Error>,
     },
     /// The sandbox's network.
     #[error("cannot {action} the network of sandbox {id:?}")]
@@ -117,7 +117,7 @@ pub enum SandboxError {
         id: String,
         /// Why.
         #[source]
-        source: NetworkFailure,
+        source: Box<NetworkFailure>,
     },
     /// It cannot be written down.
     #[error(transparent)]
@@ -147,7 +147,6 @@ pub enum SandboxError {
 impl SandboxError {
     /// The canonical code, and the word for programs.
     pub(crate) fn kind(&self) -> (Code, &'static str) {
-        use auraed_sandbox::Error as E;
         match self {
             Self::Invalid { .. } => (Code::InvalidArgument, "INVALID_ARGUMENT"),
             Self::NoSandbox { .. } => (Code::NotFound, "SANDBOX_NOT_FOUND"),
@@ -159,21 +158,11 @@ impl SandboxError {
             Self::NotReady { .. } => (Code::FailedPrecondition, "SANDBOX_STOPPED"),
             Self::State { .. } => (Code::FailedPrecondition, "CONTAINER_STATE"),
             Self::EnvironmentLost { .. } => (Code::FailedPrecondition, "ENVIRONMENT_LOST"),
-            Self::Start {
-                source: StartError::Refused(_),
-                ..
-            } => (Code::InvalidArgument, "START_REFUSED"),
-            Self::Start {
-                source: StartError::Sandbox(source),
-                ..
-            }
-            | Self::Sandbox { source, .. } => match source {
-                E::Gone => (Code::FailedPrecondition, "SANDBOX_STOPPED"),
-                E::NotRunning => (Code::FailedPrecondition, "CONTAINER_NOT_RUNNING"),
-                E::Refused(_) => (Code::InvalidArgument, "REFUSED"),
-                E::Exists => (Code::AlreadyExists, "EXISTS"),
-                _ => (Code::Internal, "SANDBOX"),
+            Self::Start { source, .. } => match source.as_ref() {
+                StartError::Refused(_) => (Code::InvalidArgument, "START_REFUSED"),
+                StartError::Sandbox(source) => sandbox(source),
             },
+            Self::Sandbox { source, .. } => sandbox(source),
             Self::Network { .. } => (Code::Internal, "NETWORK"),
             Self::Record(StateError::Closed) | Self::Stopping => (Code::Unavailable, "STOPPING"),
             Self::Record(_) => (Code::Internal, "NOT_RECORDED"),
@@ -188,6 +177,17 @@ impl SandboxError {
             Self::Invalid { problems, .. } => problems,
             _ => &[],
         }
+    }
+}
+
+fn sandbox(error: &auraed_sandbox::Error) -> (Code, &'static str) {
+    use auraed_sandbox::Error as E;
+    match error {
+        E::Gone => (Code::FailedPrecondition, "SANDBOX_STOPPED"),
+        E::NotRunning => (Code::FailedPrecondition, "CONTAINER_NOT_RUNNING"),
+        E::Refused(_) => (Code::InvalidArgument, "REFUSED"),
+        E::Exists => (Code::AlreadyExists, "EXISTS"),
+        _ => (Code::Internal, "SANDBOX"),
     }
 }
 

@@ -29,7 +29,7 @@ impl Sandboxes {
             let failed = |source| SandboxError::Sandbox {
                 action: "change the limits of sandbox",
                 id: entry.id().to_owned(),
-                source,
+                source: Box::new(source),
             };
             let sandbox = entry.sandbox()?;
             let group = sandbox.cgroup().cloned().ok_or_else(|| failed(Error::Gone))?;
@@ -78,7 +78,7 @@ impl Sandboxes {
                     .map_err(|source| SandboxError::Sandbox {
                         action: "change the limits of container",
                         id: container.id().to_owned(),
-                        source,
+                        source: Box::new(source),
                     })?;
             }
             let merged = spec::merged(&container.resources(), &resources);
@@ -109,7 +109,7 @@ impl Sandboxes {
                 .map_err(|source| SandboxError::Sandbox {
                     action: "begin anew the log of container",
                     id: container.id().to_owned(),
-                    source,
+                    source: Box::new(source),
                 })
         })
         .await

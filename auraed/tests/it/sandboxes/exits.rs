@@ -26,7 +26,7 @@ async fn reasons_tell_how_a_container_ended() {
     let mut greedy = container(
         "greedy",
         "pod",
-        "exec awk 'BEGIN { s = \"a\"; while (1) s = s s }'",
+        "exec busybox awk 'BEGIN { s = \"a\"; while (1) s = s s }'",
     );
     greedy.resources = Some(api::LinuxResources {
         memory_bytes: Some(24 << 20),

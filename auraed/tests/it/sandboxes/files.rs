@@ -39,7 +39,7 @@ async fn a_container_finds_its_environment_and_files() {
     let mut spec = container(
         "env",
         "pod",
-        "echo $FROM_IMAGE $OWN $HOSTNAME; hostname; cat /etc/hostname; pwd; id -u; id -G; \
+        "echo $FROM_IMAGE $OWN $HOSTNAME; busybox hostname; cat /etc/hostname; pwd; busybox id -u; busybox id -G; \
          cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
     );
     spec.working_directory = "/tmp".into();
@@ -130,7 +130,7 @@ async fn containers_of_a_sandbox_share_what_it_says() {
         "echo shared > /dev/shm/file; exec sleep 4321",
     ))
     .await;
-    let script = "until [ -e /dev/shm/file ]; do sleep 0.02; done; cat /dev/shm/file; ps | grep -c '[s]leep 4321'; echo $$";
+    let script = "until [ -e /dev/shm/file ]; do sleep 0.02; done; cat /dev/shm/file; busybox ps | busybox grep -c '[s]leep 4321'; echo $$";
     let lines = node.output(container("two", "pod", script)).await;
     assert_eq!(lines[..2], ["shared", "1"]);
     assert_ne!(lines[2], "1");
@@ -142,7 +142,7 @@ async fn containers_of_a_sandbox_share_what_it_says() {
     assert_eq!(node.output(own.clone()).await, ["1"]);
     own.id = "four".into();
     own.name = "four".into();
-    own.command[2] = "ps | grep -c '[s]leep 4321'".into();
+    own.command[2] = "busybox ps | busybox grep -c '[s]leep 4321'".into();
     own.security = Some(api::ProcessSecurity {
         pid: api::NamespaceMode::Target.into(),
         pid_target: "one".into(),
@@ -159,7 +159,7 @@ async fn containers_of_a_sandbox_share_what_it_says() {
     };
     let made = node.make(on_node).await.unwrap();
     assert_eq!(made.addresses, [""; 0]);
-    let script = "hostname; readlink /proc/1/ns/pid; readlink /proc/self/ns/pid";
+    let script = "busybox hostname; busybox readlink /proc/1/ns/pid; busybox readlink /proc/self/ns/pid";
     let mut spec = container("five", "host", script);
     spec.security = Some(api::ProcessSecurity {
         pid: api::NamespaceMode::Node.into(),

@@ -43,7 +43,7 @@ impl Sandboxes {
             Err(SandboxError::Sandbox {
                 action: "remove container",
                 id: container.id().to_owned(),
-                source: auraed_sandbox::Error::Init("its sandbox does not end".to_owned()),
+                source: Box::new(auraed_sandbox::Error::Init("its sandbox does not end".to_owned())),
             })
         })
         .await

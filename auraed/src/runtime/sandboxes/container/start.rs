@@ -51,12 +51,12 @@ impl Shared {
                 Some(Ok(run)) => Ok(run),
                 Some(Err(source)) => Err(SandboxError::Start {
                     id: container.id().to_owned(),
-                    source,
+                    source: Box::new(source),
                 }),
                 // Whoever ends the sandbox ends what was begun.
                 None => Err(SandboxError::Start {
                     id: container.id().to_owned(),
-                    source: StartError::Sandbox(auraed_sandbox::Error::Gone),
+                    source: Box::new(StartError::Sandbox(auraed_sandbox::Error::Gone)),
                 }),
             },
             Err(error) => Err(error),

@@ -72,7 +72,7 @@ impl Shared {
             Err(_) => Err(SandboxError::Sandbox {
                 action: "kill container",
                 id: container.id().to_owned(),
-                source: Error::Init("it was killed and does not end".to_owned()),
+                source: Box::new(Error::Init("it was killed and does not end".to_owned())),
             }),
         }
     }
@@ -85,7 +85,7 @@ fn arrived(sent: Result<(), Error>, container: &Container) -> Result<(), Sandbox
         Err(source) => Err(SandboxError::Sandbox {
             action: "signal container",
             id: container.id().to_owned(),
-            source,
+            source: Box::new(source),
         }),
     }
 }
