@@ -22,7 +22,7 @@ pub use error::DaemonError;
 
 use crate::config::Config;
 use crate::observe::{LogWatcher, Node, Observe};
-use crate::runtime::Images;
+use crate::runtime::{About, Images};
 use crate::runtime::writable::WritableLayers;
 use crate::server::{self, Listener, ServeError, Services};
 use auraed_identity::Identity;
@@ -134,7 +134,19 @@ async fn services(
         watcher,
     );
     let health = HealthServer::new(HealthService::from_health_reporter(health));
-    Services::new(&foundation.engine, &foundation.sandboxes, images, observe, health)
+    let about = About {
+        network: foundation.network.clone(),
+        images: config.state_dir.join("images"),
+        containers: config.state_dir.join("sandboxes"),
+    };
+    Services::new(
+        &foundation.engine,
+        &foundation.sandboxes,
+        images,
+        observe,
+        about,
+        health,
+    )
 }
 
 fn cgroup_version(version: Version) -> &'static str {

@@ -32,6 +32,21 @@ impl Descriptor {
         }
     }
 
+    /// Whether a pipe holds at least half of what it can: pages of it may not be filled.
+    pub(crate) fn is_half_full(&self) -> bool {
+        let size = rustix::pipe::fcntl_getpipe_size(self.inner.get_ref());
+        size.is_ok_and(|size| self.waiting() >= size as u64 / 2)
+    }
+
+    /// Whether nothing is there to be read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    fn waiting(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.inner.get_ref()).unwrap_or(0)
+    }
+
     /// Writes everything.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {

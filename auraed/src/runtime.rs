@@ -1,36 +1,48 @@
-//! The stateless executive: exec, signal and image calls; acts on what runs, remembers nothing.
+//! The stateless executive: exec, attach, port-forward, signal and image calls; acts on what runs, remembers nothing.
 //!
 //! One file a call; this one is the table of contents. Called by the server alone. A program that exec started is the
 //! pod's, not the daemon's: it goes on when the daemon stops, and is killed when its client goes away.
 
+mod attach;
 mod exec;
 mod images;
+mod info;
+mod output;
+mod port_forward;
 pub mod sandboxes;
 mod signal;
+mod target;
 pub(crate) mod writable;
 
 pub use images::Images;
+pub use info::About;
+pub(crate) use port_forward::DialError;
 pub use sandboxes::Sandboxes;
 
 use crate::schedule::Engine;
-use crate::server::status::Failure;
 use auraed_api::runtime::v0 as api;
 use auraed_api::runtime::v0::runtime_service_server::RuntimeService;
+use auraed_sandbox::TerminalSize;
 use std::pin::Pin;
+use target::Targets;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// `aurae.runtime.v0.RuntimeService`.
 #[derive(Clone)]
 pub struct Runtime {
-    engine: Engine,
+    targets: Targets,
+    about: About,
 }
 
 impl Runtime {
-    /// Acts on the engine's containers.
+    /// Acts on the containers of the engine and of the executive.
     #[must_use]
-    pub fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub fn new(engine: Engine, sandboxes: Sandboxes, about: About) -> Self {
+        Self {
+            targets: Targets::new(engine, sandboxes),
+            about,
+        }
     }
 }
 
@@ -42,7 +54,7 @@ impl RuntimeService for Runtime {
         &self,
         request: Request<Streaming<api::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
-        let answers = exec::exec(&self.engine, request.into_inner()).await?;
+        let answers = exec::exec(&self.targets, request.into_inner()).await?;
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -50,7 +62,7 @@ impl RuntimeService for Runtime {
         &self,
         request: Request<api::SignalRequest>,
     ) -> Result<Response<api::SignalResponse>, Status> {
-        signal::signal(&self.engine, request.into_inner()).await?;
+        signal::signal(&self.targets, request.into_inner()).await?;
         Ok(Response::new(api::SignalResponse {}))
     }
 
@@ -58,42 +70,35 @@ impl RuntimeService for Runtime {
 
     async fn attach(
         &self,
-        _: Request<Streaming<api::AttachRequest>>,
+        request: Request<Streaming<api::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        Err(Status::unimplemented("attach"))
+        let answers = attach::attach(&self.targets, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(answers)))
     }
 
     type PortForwardStream = Pin<Box<dyn Stream<Item = Result<api::PortForwardResponse, Status>> + Send>>;
 
     async fn port_forward(
         &self,
-        _: Request<Streaming<api::PortForwardRequest>>,
+        request: Request<Streaming<api::PortForwardRequest>>,
     ) -> Result<Response<Self::PortForwardStream>, Status> {
-        Err(Status::unimplemented("port forward"))
+        let answers = port_forward::port_forward(&self.targets, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn get_runtime(
         &self,
         _: Request<api::GetRuntimeRequest>,
     ) -> Result<Response<api::GetRuntimeResponse>, Status> {
-        // Network and directories follow with their owners.
-        Ok(Response::new(api::GetRuntimeResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            network_ready: true,
-            handlers: vec![api::RuntimeHandler {
-                name: String::new(),
-                recursive_read_only_mounts: true,
-                user_namespaces: true,
-            }],
-            supplemental_groups_policy: true,
-            ..api::GetRuntimeResponse::default()
-        }))
+        Ok(Response::new(info::info(&self.about).await))
     }
 }
 
-/// The container that a request is about.
-fn named(container: Option<api::ContainerReference>) -> Result<api::ContainerReference, Failure> {
-    container
-        .filter(|container| !container.pod.is_empty())
-        .ok_or_else(|| Failure::argument("container.pod", "must be an id, namespace/name or a unique name"))
+/// A terminal's size is 16 bits in the kernel.
+fn terminal_size(size: api::TerminalSize) -> TerminalSize {
+    let clamp = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+    TerminalSize {
+        columns: clamp(size.width),
+        rows: clamp(size.height),
+    }
 }

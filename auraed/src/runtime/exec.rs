@@ -7,69 +7,54 @@
 //! ```
 //!
 //! A slow client slows the program down, and nothing else. A client that goes away before the end takes the program
-//! with it.
+//! with it, and what that started; so a caller that waits no longer than it wants to leaves nothing behind.
 
-use super::named;
+use super::output::{self, Answers, WAITING};
+use super::target::{Target, Targets};
+use super::terminal_size;
 use crate::descriptor::Descriptor;
-use crate::schedule::Engine;
 use crate::server::status::Failure;
 use api::exec_request::Event as Input;
 use api::exec_response::Event as Output;
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::{Exec, ExecSpec, TerminalSize};
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-/// Bytes of one message.
-const CHUNK: usize = 32 * 1024;
-
-/// Messages that wait for a slow client.
-const WAITING: usize = 8;
-
-/// How long output may lag behind the program's end. What it wrote is in the pipe already; only a terminal's driver
-/// takes a moment. A process that it left in the background keeps the pipe open, and must not keep the client.
-const LINGER: Duration = Duration::from_millis(50);
-
-const SIGKILL: i32 = 9;
-
-type Answers = mpsc::Sender<Result<api::ExecResponse, Status>>;
-
 /// Starts the program; its output, then its exit code, arrive on the stream.
 pub(super) async fn exec(
-    engine: &Engine,
+    targets: &Targets,
     mut requests: Streaming<api::ExecRequest>,
 ) -> Result<ReceiverStream<Result<api::ExecResponse, Status>>, Status> {
     let first = requests.message().await?.and_then(|message| message.event);
     let Some(Input::Start(start)) = first else {
         return Err(Failure::argument("start", "must be the first message").into_status());
     };
-    let running = start_program(engine, start).await?;
+    let running = start_program(targets, start).await?;
     let (answers, stream) = mpsc::channel(WAITING);
     tokio::spawn(running.serve(requests, answers));
     Ok(ReceiverStream::new(stream))
 }
 
-/// A program with its streams, and for errors where it runs.
+/// A program with its streams, and where it runs.
 struct Running {
+    target: Target,
     exec: Exec,
     stdin: Option<Descriptor>,
     stdout: Descriptor,
     stderr: Option<Descriptor>,
-    pod: String,
-    container: String,
 }
 
-async fn start_program(engine: &Engine, start: api::ExecStart) -> Result<Running, Failure> {
-    let reference = named(start.container)?;
+async fn start_program(targets: &Targets, start: api::ExecStart) -> Result<Running, Failure> {
     if start.command.is_empty() {
         return Err(Failure::argument("start.command", "must name a program"));
     }
     if start.command.iter().any(|argument| argument.contains('\0')) {
         return Err(Failure::argument("start.command", "must not hold a zero byte"));
     }
+    let target = targets.container(start.container)?;
     let size = start.size.unwrap_or(api::TerminalSize {
         width: 80,
         height: 24,
@@ -80,64 +65,56 @@ async fn start_program(engine: &Engine, start: api::ExecStart) -> Result<Running
         terminal: start.tty.then(|| terminal_size(size)),
         ..ExecSpec::default()
     };
-    let target = engine.exec_target(&reference.pod, &reference.container)?;
-    let container = target.container.to_string();
-    let failed = |source| Failure::Sandbox {
-        action: "run a program",
-        pod: reference.pod.clone(),
-        container: container.clone(),
-        source: Box::new(source),
-    };
-    let mut exec = target.sandbox.exec(&container, spec).await.map_err(failed)?;
-    let streams = |source| {
-        failed(auraed_sandbox::Error::Step {
-            step: "open a stream",
-            id: reference.pod.clone(),
-            source,
+    let failed = target.failed("run a program");
+    let mut exec = target.sandbox.exec(&target.name, spec).await.map_err(&failed)?;
+    let open = |descriptor| {
+        Descriptor::new(descriptor).map_err(|source| {
+            failed(auraed_sandbox::Error::Step {
+                step: "open a stream",
+                id: target.pod.clone(),
+                source,
+            })
         })
     };
-    let stdin = exec
-        .stdin
-        .take()
-        .map(Descriptor::new)
-        .transpose()
-        .map_err(streams)?;
-    let stderr = exec
-        .stderr
-        .take()
-        .map(Descriptor::new)
-        .transpose()
-        .map_err(streams)?;
-    let stdout = exec
-        .stdout
-        .try_clone()
-        .and_then(Descriptor::new)
-        .map_err(streams)?;
+    let stdin = exec.stdin.take().map(open).transpose()?;
+    let stderr = exec.stderr.take().map(open).transpose()?;
+    let stdout = exec.stdout.try_clone().map_err(|source| {
+        failed(auraed_sandbox::Error::Step {
+            step: "open a stream",
+            id: target.pod.clone(),
+            source,
+        })
+    })?;
     Ok(Running {
-        exec,
         stdin,
-        stdout,
+        stdout: open(stdout)?,
         stderr,
-        pod: reference.pod.clone(),
-        container,
+        exec,
+        target,
     })
 }
 
 impl Running {
-    async fn serve(self, requests: Streaming<api::ExecRequest>, answers: Answers) {
+    async fn serve(self, requests: Streaming<api::ExecRequest>, answers: Answers<api::ExecResponse>) {
         let Self {
+            target,
             mut exec,
             stdin,
             stdout,
             stderr,
-            pod,
-            container,
         } = self;
         let (ended, has_ended) = watch::channel(false);
         let mut outputs = JoinSet::new();
-        outputs.spawn(copy(stdout, Output::Stdout, answers.clone(), has_ended.clone()));
+        let stdout = output::copy(
+            stdout,
+            |bytes| answer(Output::Stdout(bytes)),
+            answers.clone(),
+            has_ended.clone(),
+        );
+        outputs.spawn(stdout);
         if let Some(stderr) = stderr {
-            outputs.spawn(copy(stderr, Output::Stderr, answers.clone(), has_ended));
+            let message = |bytes| answer(Output::Stderr(bytes));
+            outputs.spawn(output::copy(stderr, message, answers.clone(), has_ended));
         }
         let (sizes, mut new_sizes) = mpsc::channel(1);
         let feeding = tokio::spawn(feed(requests, stdin, sizes));
@@ -146,13 +123,13 @@ impl Running {
                 code = exec.wait() => break code,
                 Some(size) = new_sizes.recv() => {
                     if let Err(error) = exec.resize(size) {
-                        tracing::debug!(pod, container, %error, "cannot resize a terminal");
+                        tracing::debug!(pod = target.pod, container = target.name, %error, "cannot resize a terminal");
                     }
                 }
                 () = answers.closed() => {
-                    tracing::debug!(pod, container, "a client went away: its program is killed");
-                    if let Err(error) = exec.signal(SIGKILL).await {
-                        tracing::debug!(pod, container, %error, "its program had ended");
+                    tracing::debug!(pod = target.pod, container = target.name, "a client went away: its program is killed");
+                    if let Err(error) = exec.kill().await {
+                        tracing::debug!(pod = target.pod, container = target.name, %error, "its program had ended");
                     }
                     break exec.wait().await;
                 }
@@ -163,13 +140,7 @@ impl Running {
         outputs.join_all().await;
         let last = match code {
             Ok(code) => Ok(answer(Output::ExitCode(code))),
-            Err(source) => Err(Failure::Sandbox {
-                action: "wait for a program",
-                pod,
-                container,
-                source: Box::new(source),
-            }
-            .into_status()),
+            Err(source) => Err(target.failed("wait for a program")(source).into_status()),
         };
         let _ = answers.send(last).await;
     }
@@ -199,46 +170,6 @@ async fn feed(
     }
 }
 
-/// Copies one stream of the program to the client, until it ends or nothing more comes after the program's end.
-async fn copy(
-    stream: Descriptor,
-    kind: fn(Vec<u8>) -> Output,
-    answers: Answers,
-    mut has_ended: watch::Receiver<bool>,
-) {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let read = tokio::select! {
-            biased;
-            read = stream.read(&mut buffer) => read,
-            () = linger(&mut has_ended) => return,
-        };
-        let bytes = match read {
-            Ok(0) | Err(_) => return,
-            Ok(count) => buffer.get(..count).unwrap_or_default().to_vec(),
-        };
-        if answers.send(Ok(answer(kind(bytes)))).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Waits for the program's end, and then a little.
-async fn linger(has_ended: &mut watch::Receiver<bool>) {
-    // A closed channel means that it ended, too.
-    let _ = has_ended.wait_for(|ended| *ended).await;
-    tokio::time::sleep(LINGER).await;
-}
-
 fn answer(event: Output) -> api::ExecResponse {
     api::ExecResponse { event: Some(event) }
-}
-
-/// A terminal's size is 16 bits in the kernel.
-fn terminal_size(size: api::TerminalSize) -> TerminalSize {
-    let clamp = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
-    TerminalSize {
-        columns: clamp(size.width),
-        rows: clamp(size.height),
-    }
 }

@@ -180,6 +180,14 @@ impl Sandboxes {
         })
     }
 
+    /// Waits until a container does not run, and tells its exit code where that is known.
+    pub(crate) async fn ended(&self, id: &str) -> Option<i32> {
+        let found = self.shared.registry.container(id).ok()?;
+        found.container.ended().await;
+        let record = found.container.record();
+        (record.state() == api::ContainerState::Exited).then_some(record.exit_code)
+    }
+
     /// A sandbox that runs.
     ///
     /// # Errors

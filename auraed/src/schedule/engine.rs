@@ -11,7 +11,7 @@ use auraed_state::State;
 use auraed_types::event::Step;
 use auraed_types::pod::Files;
 use auraed_types::status::{ContainerState, ContainerStatus};
-use auraed_types::{ContainerName, Pod, PodId, PodStatus, VolumeName};
+use auraed_types::{ContainerId, ContainerName, Pod, PodId, PodStatus, VolumeName};
 use jiff::Timestamp;
 
 use super::driver::Command;
@@ -67,6 +67,12 @@ pub struct ExecTarget {
     pub sandbox: Sandbox,
     /// The container in it, which runs.
     pub container: ContainerName,
+    /// The pod's id.
+    pub pod: PodId,
+    /// Which start of the container it is.
+    pub run: Option<ContainerId>,
+    /// Its input ends with the first client that attached to it.
+    pub stdin_once: bool,
 }
 
 /// Which log to read.
@@ -268,9 +274,28 @@ impl Engine {
         }
         let entry = self.registry.entry(&status.id).ok_or_else(not_running)?;
         let sandbox = entry.cell.sandbox().ok_or_else(not_running)?;
+        let pod = entry.cell.pod();
+        let mut specs = pod.init_containers.iter().chain(&pod.containers);
+        let stdin_once = specs.any(|spec| spec.name == container.name && spec.stdin && spec.stdin_once);
         Ok(ExecTarget {
             sandbox,
             container: container.name.clone(),
+            pod: status.id.clone(),
+            run: container.container_id.clone(),
+            stdin_once,
+        })
+    }
+
+    /// The sandbox of a pod that runs, whatever its containers do.
+    ///
+    /// # Errors
+    /// [`EngineError`] of the missing pod, or of one that has no sandbox.
+    pub fn sandbox_of(&self, pod: &str) -> Result<Sandbox, EngineError> {
+        let status = self.get(pod)?;
+        let entry = self.registry.entry(&status.id);
+        let sandbox = entry.and_then(|entry| entry.cell.sandbox());
+        sandbox.ok_or_else(|| EngineError::PodNotRunning {
+            pod: status.name.to_string(),
         })
     }
 

@@ -40,6 +40,12 @@ pub enum EngineError {
         /// What it waits for.
         reason: String,
     },
+    /// The pod has no sandbox: it has not started yet, or has ended.
+    #[error("pod \"{pod}\" is not running")]
+    PodNotRunning {
+        /// The pod's name.
+        pod: String,
+    },
     /// The container does not run.
     #[error("container \"{container}\" in pod \"{pod}\" is not running")]
     ContainerNotRunning {

@@ -4,7 +4,7 @@ use super::status::Failure;
 use super::{MAX_MESSAGE_BYTES, mount, schedule};
 use crate::observe::Observe;
 use crate::runtime::sandboxes::{Containers, SandboxCalls, Sandboxes};
-use crate::runtime::{Images, Runtime};
+use crate::runtime::{About, Images, Runtime};
 use crate::schedule::Engine;
 use auraed_api::mount::v0::mount_service_server::MountServiceServer;
 use auraed_api::observe::v0::observe_service_server::ObserveServiceServer;
@@ -52,11 +52,12 @@ impl Services {
         sandboxes: &Sandboxes,
         images: Images,
         observe: Observe,
+        about: About,
         health: HealthServer<HealthService>,
     ) -> Self {
         let schedule = schedule::Schedule::new(engine.clone(), sandboxes.clone());
         let mount = mount::Mount::new(engine.clone());
-        let runtime = Runtime::new(engine.clone());
+        let runtime = Runtime::new(engine.clone(), sandboxes.clone(), about);
         let containers = Containers::new(sandboxes.clone(), images.writable().clone());
         let sandboxes = SandboxCalls::new(sandboxes.clone(), engine.clone(), images.writable().clone());
         Self {

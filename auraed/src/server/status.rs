@@ -4,6 +4,7 @@
 //! fields where there are any (`BadRequest`). Errors of this daemon carry no secrets, so all of them may be told.
 
 use crate::observe::{LogError, NodeError};
+use crate::runtime::DialError;
 use crate::runtime::sandboxes::SandboxError;
 use crate::schedule::EngineError;
 use auraed_identity::InvalidClientId;
@@ -63,6 +64,15 @@ pub(crate) enum Failure {
         #[source]
         source: Box<auraed_sandbox::Error>,
     },
+    #[error("cannot connect to port {port} of pod {pod:?}")]
+    Dial {
+        port: u16,
+        pod: String,
+        #[source]
+        source: DialError,
+    },
+    #[error("the client did not keep up with the container's output")]
+    TooSlow,
     #[error(transparent)]
     Executive(#[from] SandboxError),
     #[error("cannot measure what containers wrote")]
@@ -101,6 +111,12 @@ impl Failure {
             Self::Import(error) => image(error.kind()),
             Self::RemoveImage(error) => removal(error),
             Self::Sandbox { source, .. } => sandbox(source),
+            Self::Dial {
+                source: DialError::Refused { .. },
+                ..
+            } => (Code::FailedPrecondition, "PORT_REFUSED"),
+            Self::Dial { .. } => (Code::Internal, "NETWORK"),
+            Self::TooSlow => (Code::ResourceExhausted, "TOO_SLOW"),
             Self::Executive(error) => error.kind(),
             Self::Usage(_) => (Code::Internal, "FILES"),
             Self::Log(error) => error.kind(),
@@ -154,6 +170,7 @@ fn engine(error: &EngineError) -> (Code, &'static str) {
         EngineError::Ambiguous { .. } => (Code::FailedPrecondition, "AMBIGUOUS"),
         EngineError::ContainerNotFound { .. } => (Code::NotFound, "CONTAINER_NOT_FOUND"),
         EngineError::ContainerWaiting { .. } => (Code::FailedPrecondition, "CONTAINER_WAITING"),
+        EngineError::PodNotRunning { .. } => (Code::FailedPrecondition, "POD_NOT_RUNNING"),
         EngineError::ContainerNotRunning { .. } => (Code::FailedPrecondition, "CONTAINER_NOT_RUNNING"),
         EngineError::NoPreviousRun { .. } => (Code::NotFound, "NO_PREVIOUS_RUN"),
         EngineError::VolumeNotFound { .. } => (Code::NotFound, "VOLUME_NOT_FOUND"),

@@ -1,0 +1,55 @@
+//! A program's output on its way to a client.
+
+use crate::descriptor::Descriptor;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+/// Bytes of one message.
+pub(super) const CHUNK: usize = 32 * 1024;
+
+/// Messages that wait for a slow client.
+pub(super) const WAITING: usize = 8;
+
+/// How long output may lag behind the program's end. What it wrote is in the pipe already; only a terminal's driver
+/// takes a moment. A process that it left in the background keeps the pipe open, and must not keep the client.
+pub(super) const LINGER: Duration = Duration::from_millis(50);
+
+/// A client's end of a call.
+pub(super) type Answers<M> = mpsc::Sender<Result<M, Status>>;
+
+/// Copies one stream of a program to the client, until it ends or nothing more comes after the program's end. Tells
+/// whether so much had waited in it that whoever fills it may have given it up.
+pub(super) async fn copy<M>(
+    stream: Descriptor,
+    message: impl Fn(Vec<u8>) -> M,
+    answers: Answers<M>,
+    mut has_ended: watch::Receiver<bool>,
+) -> bool {
+    let mut buffer = vec![0; CHUNK];
+    let (mut was_full, mut was_emptied) = (false, false);
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = stream.read(&mut buffer) => read,
+            () = linger(&mut has_ended) => return was_full,
+        };
+        let bytes = match read {
+            Ok(0) | Err(_) => return was_full,
+            Ok(count) => buffer.get(..count).unwrap_or_default().to_vec(),
+        };
+        // Whoever gives a stream up fills it no more: what comes after it was empty is of one that was not given up.
+        was_full = (was_full && !was_emptied) || stream.is_half_full();
+        was_emptied = stream.is_empty();
+        if answers.send(Ok(message(bytes))).await.is_err() {
+            return was_full;
+        }
+    }
+}
+
+/// Waits for the program's end, and then a little.
+async fn linger(has_ended: &mut watch::Receiver<bool>) {
+    // A closed channel means that it ended, too.
+    let _ = has_ended.wait_for(|ended| *ended).await;
+    tokio::time::sleep(LINGER).await;
+}
