@@ -199,12 +199,11 @@ pub(crate) fn next_signal(descriptor: &OwnedFd) -> Option<(i32, u32)> {
     Some((signal.ssi_signo as i32, signal.ssi_pid))
 }
 
-/// Gives all signals their default action and unblocks them.
+/// Gives all signals their default action and unblocks them. They have it already (the daemon started this program so, and
+/// execve(2) takes handlers away) but for the one that Rust's start-up ignores.
 pub(crate) fn reset_signals() {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours. The two signals that cannot be set, and the two that libc keeps, fail.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: sigemptyset initializes the set before sigprocmask reads it.
     unsafe {
         let mut set = MaybeUninit::uninit();
@@ -246,8 +245,9 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
 /// One instruction of a BPF program (`struct sock_filter`), in memory order.
 pub(crate) type Instruction = [u8; 8];
 
-/// Puts a filter on the system calls of this process and all that it becomes.
-pub(crate) fn load_filter(program: &[Instruction]) -> io::Result<()> {
+/// Puts a filter on the system calls of this process and all that it becomes. `flags` are SECCOMP_FILTER_FLAG_*, none that
+/// makes a descriptor.
+pub(crate) fn load_filter(program: &[Instruction], flags: u32) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // The kernel copies from `filter` without asking for alignment.
     let program = libc::sock_fprog {
@@ -255,21 +255,42 @@ pub(crate) fn load_filter(program: &[Instruction]) -> io::Result<()> {
         filter: program.as_ptr().cast_mut().cast(),
     };
     // SAFETY: `program` describes as many instructions as there are; the kernel checks and copies them.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program) })
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &program) })
 }
 
-/// Executes a program in place of this one; returns only why it could not.
-pub(crate) fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> rustix::io::Errno {
-    let pointers = |strings: &[CString]| {
-        strings
+/// Strings as execve(2) wants them.
+pub(crate) struct Strings {
+    /// Owns what the pointers lead to.
+    _strings: Vec<CString>,
+    /// Of the strings, and a null pointer.
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Strings {
+    /// Prepares them, so that [`execute`] needs no memory.
+    pub(crate) fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings
             .iter()
             .map(|string| string.as_ptr())
             .chain([ptr::null()])
-            .collect::<Vec<_>>()
+            .collect();
+        Self {
+            _strings: strings,
+            pointers,
+        }
+    }
+}
+
+/// Executes a program in place of this one; returns only why it could not.
+pub(crate) fn execute(path: &CStr, arguments: &Strings, environment: &Strings) -> rustix::io::Errno {
+    // SAFETY: both lists end with a null pointer, and what they point to is owned beside them.
+    unsafe {
+        libc::execve(
+            path.as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
+        )
     };
-    let (arguments, environment) = (pointers(arguments), pointers(environment));
-    // SAFETY: both lists end with a null pointer, and what they point to outlives the call.
-    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }
 

@@ -6,15 +6,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use auraed_sandbox::cgroup::{Limits, Placement, Qos};
+use auraed_sandbox::network::namespace;
 use auraed_sandbox::{
-    Capabilities, ContainerSpec, ExecSpec, Host, HostConfig, NetworkNamespace, PidMode, Rootfs, Sandbox,
-    SandboxEvent, SandboxSpec, Seccomp, User, default_masked_paths, default_read_only_paths,
+    Capabilities, ContainerSpec, ExecSpec, Host, HostConfig, IdMapping, NetworkNamespace, PidMode, Rootfs,
+    Sandbox, SandboxEvent, SandboxSpec, Seccomp, User, UserNamespace, default_masked_paths,
+    default_read_only_paths,
 };
 
 #[derive(Default)]
 struct Times {
     create: Vec<Duration>,
     start: Vec<Duration>,
+    users: Vec<Duration>,
+    users_start: Vec<Duration>,
     run: Vec<Duration>,
     exec: Vec<Duration>,
     destroy: Vec<Duration>,
@@ -53,16 +57,22 @@ async fn main() {
     let mut times = Times::default();
     for round in 0..rounds {
         one(&host, directory.path(), round, &mut times).await;
+        one_with_users(&host, directory.path(), round, &mut times).await;
     }
     host.cgroups().remove().await.unwrap();
     for (name, mut values) in [
         ("create sandbox", times.create),
         ("start container", times.start),
+        ("create, users", times.users),
+        ("start, users", times.users_start),
         ("run `true`", times.run),
         ("exec `true`", times.exec),
         ("destroy", times.destroy),
     ] {
         values.sort();
+        if values.is_empty() {
+            continue;
+        }
         let at = |percent: usize| values[(values.len() - 1) * percent / 100].as_secs_f64() * 1e3;
         println!(
             "{name:16} least {:6.2} ms   p50 {:6.2} ms   p90 {:6.2} ms",
@@ -78,12 +88,11 @@ async fn main() {
     );
 }
 
-async fn one(host: &Host, directory: &Path, round: u32, times: &mut Times) {
-    let begin = Instant::now();
-    let pod = SandboxSpec {
-        id: format!("pod{round}"),
+fn pod(id: String, user_namespace: Option<UserNamespace>, network: NetworkNamespace) -> SandboxSpec {
+    SandboxSpec {
+        id,
         hostname: "pod".to_owned(),
-        network: NetworkNamespace::Host,
+        network,
         host_pid: false,
         host_ipc: false,
         share_pid: false,
@@ -91,9 +100,40 @@ async fn one(host: &Host, directory: &Path, round: u32, times: &mut Times) {
         cgroup: Limits::default(),
         placement: Placement::Qos(Qos::Burstable),
         tmpfs: Vec::new(),
-        user_namespace: None,
+        user_namespace,
         rotate_logs: true,
+    }
+}
+
+/// The same in a user namespace, where the machine can do that; with a network namespace that belongs to it.
+async fn one_with_users(host: &Host, directory: &Path, round: u32, times: &mut Times) {
+    if !host.user_namespaces_supported() {
+        return;
+    }
+    let begin = Instant::now();
+    let range = IdMapping {
+        host_id: 100_000,
+        container_id: 0,
+        length: 65_536,
     };
+    let users = UserNamespace::create(&[range], &[range]).unwrap();
+    let network = NetworkNamespace::Namespace(namespace(Some(&users)).unwrap());
+    let spec = pod(format!("users{round}"), Some(users), network);
+    let (sandbox, mut events) = Sandbox::create(host, spec).await.unwrap();
+    times.users.push(begin.elapsed());
+    let begin = Instant::now();
+    sandbox
+        .start_container(container(directory, round, "users", &["true"]))
+        .await
+        .unwrap();
+    times.users_start.push(begin.elapsed());
+    while !matches!(events.next().await.unwrap(), SandboxEvent::Exited(_)) {}
+    sandbox.destroy().await.unwrap();
+}
+
+async fn one(host: &Host, directory: &Path, round: u32, times: &mut Times) {
+    let begin = Instant::now();
+    let pod = pod(format!("pod{round}"), None, NetworkNamespace::Host);
     let (sandbox, mut events) = Sandbox::create(host, pod).await.unwrap();
     times.create.push(begin.elapsed());
 

@@ -97,6 +97,15 @@ impl Capabilities {
         Ok(set)
     }
 
+    /// These and no others; `ALL` is understood, a leading `CAP_` too.
+    pub fn of(names: &[String]) -> Result<Self, UnknownCapability> {
+        let mut set = Self::NONE;
+        for name in names {
+            set.0 |= if is_all(name) { Self::ALL.0 } else { bit(name)? };
+        }
+        Ok(set)
+    }
+
     /// The bits, as in capability.h.
     pub fn bits(self) -> u64 {
         self.0
@@ -129,7 +138,10 @@ fn is_all(name: &str) -> bool {
 }
 
 fn bit(name: &str) -> Result<u64, UnknownCapability> {
-    let short = name.strip_prefix("CAP_").unwrap_or(name);
+    let short = match name.split_at_checked(4) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("CAP_") => rest,
+        _ => name,
+    };
     let number = NAMES.iter().position(|known| known.eq_ignore_ascii_case(short));
     number
         .map(|number| 1 << number)
@@ -157,6 +169,28 @@ mod tests {
         let set = Capabilities::default_with(&names(&["all"]), &names(&["CAP_SYS_ADMIN"])).unwrap();
         assert_eq!(set.bits(), Capabilities::ALL.bits() & !(1 << 21));
         assert!(!set.has("SYS_ADMIN"));
+    }
+
+    #[test]
+    fn names_are_understood_in_any_case_and_with_their_prefix() {
+        for name in [
+            "SYS_ADMIN",
+            "sys_admin",
+            "CAP_SYS_ADMIN",
+            "cap_sys_admin",
+            "Cap_Sys_Admin",
+        ] {
+            assert_eq!(
+                Capabilities::of(&names(&[name])).unwrap().bits(),
+                1 << 21,
+                "{name}"
+            );
+        }
+        assert_eq!(Capabilities::of(&names(&["All"])).unwrap(), Capabilities::ALL);
+        assert_eq!(Capabilities::of(&[]).unwrap(), Capabilities::NONE);
+        for name in ["", "CAP_", "CAP_ALLS", "SYS_ADMIN ", "ÄÖÜ", "CAP_CAP_KILL"] {
+            Capabilities::of(&names(&[name])).unwrap_err();
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! What fails here is an error value with the step and the path in it. A dead daemon costs nothing: the pod inits
 //! hold everything, and [`Sandbox::adopt`] asks them.
 
+pub mod apparmor;
 pub mod cgroup;
 pub mod network;
 
@@ -29,9 +30,9 @@ mod sys;
 pub use self::capability::{Capabilities, UnknownCapability};
 pub use self::host::{Host, HostConfig, HostError};
 pub use self::sandbox::{
-    Attachment, ContainerRun, ContainerSpec, Device, Error, Events, Exec, ExecSpec, IdMapping, IdMappings,
-    Leftovers, Mount, MountKind, NetworkNamespace, PidMode, Propagation, ResolvedUser, Rootfs, RunState,
-    Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError, TerminalSize, Tmpfs, User, UserNamespace,
-    check_mounts, default_masked_paths, default_read_only_paths, end_sandbox, read_exit_record,
-    remove_leftovers,
+    Attachment, ContainerRun, ContainerSpec, Device, DeviceNumber, Error, Events, Exec, ExecSpec, IdMapping,
+    IdMappings, Leftovers, Mount, MountKind, NetworkNamespace, PidMode, Propagation, ResolvedUser, Rootfs,
+    RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError, TerminalSize, Tmpfs, User,
+    UserNamespace, check_mounts, default_masked_paths, default_read_only_paths, end_sandbox,
+    read_exit_record, remove_leftovers,
 };

@@ -12,6 +12,7 @@
 
 mod connection;
 mod container;
+mod devices;
 mod exec;
 mod launch;
 mod leftovers;
@@ -39,7 +40,8 @@ pub use auraed_pod_init::protocol::{
 
 use self::connection::Connection;
 pub use self::container::{
-    ContainerSpec, Device, Mount, Seccomp, StartError, default_masked_paths, default_read_only_paths,
+    ContainerSpec, Device, DeviceNumber, Mount, Seccomp, StartError, default_masked_paths,
+    default_read_only_paths,
 };
 pub use self::exec::{Attachment, Exec, ExecSpec};
 pub use self::leftovers::{Leftovers, end_sandbox, read_exit_record, remove_leftovers};

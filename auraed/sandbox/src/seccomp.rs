@@ -1,19 +1,21 @@
-//! The default filter of system calls: an allow-list, the one that containers are used to.
+//! Filters of system calls: the default one, and those of profiles that callers bring ([`Profile`]).
 //!
+//! The default is an allow-list, the one that containers are used to.
 //! What is not on the list fails with EPERM, but for clone3, which fails with ENOSYS so that C libraries fall back to
 //! clone, whose flags a filter can read, and for calls that are newer than the list. Some calls come with a capability
 //! ([`table`]). The kernel keeps a bitmap of the calls that a filter always allows, so the list's length costs nothing at run
 //! time.
 //!
-//! Only the machine's own architecture: a program of another one (32 bits) is killed.
+//! Only the machine's own architecture: a program of another one (32 bits) is killed, unless a profile speaks of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use self::program::{Condition, Instruction, Verdict};
+use self::program::{ALLOW, Comparison, Instruction, NATIVE, Rule, Section, Test, Verdict, refusal};
 use crate::Capabilities;
 
+mod names;
 mod profile;
 mod program;
 mod table;
@@ -37,8 +39,35 @@ pub fn default_filter(capabilities: Capabilities) -> Arc<str> {
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let filter = made
         .entry(capabilities.bits())
-        .or_insert_with(|| encode(&program::compile(&verdicts(capabilities), NEWEST)).into());
+        .or_insert_with(|| encode(&program::compile(&[section(capabilities)])).into());
     Arc::clone(filter)
+}
+
+/// What is not on the list is refused with EPERM, or if it is newer than the list with ENOSYS: a newer kernel is then like an
+/// older one, which programs know how to do with.
+fn section(capabilities: Capabilities) -> Section {
+    Section {
+        architecture: NATIVE,
+        verdicts: verdicts(capabilities),
+        otherwise: [
+            (0, refusal(libc::EPERM as u16)),
+            (NEWEST + 1, refusal(libc::ENOSYS as u16)),
+        ]
+        .into(),
+    }
+}
+
+/// Allowed if the first argument, an `int`, is as said.
+fn if_first(comparison: Comparison) -> Verdict {
+    let test = Test {
+        argument: 0,
+        comparison,
+    };
+    let rule = Rule {
+        tests: vec![test],
+        result: ALLOW,
+    };
+    Verdict::ByArguments(vec![rule], refusal(libc::EPERM as u16))
 }
 
 fn verdicts(capabilities: Capabilities) -> BTreeMap<u32, Verdict> {
@@ -47,22 +76,22 @@ fn verdicts(capabilities: Capabilities) -> BTreeMap<u32, Verdict> {
         // Call numbers are small.
         verdicts.insert(u32::try_from(call).unwrap_or(u32::MAX), verdict);
     };
-    set(libc::SYS_socket, Verdict::IfFirst(Condition::IsNot(AF_VSOCK)));
+    set(libc::SYS_socket, if_first(Comparison::LowIsNot(AF_VSOCK)));
     set(
         libc::SYS_personality,
-        Verdict::IfFirst(Condition::IsOneOf(PERSONALITIES.into())),
+        if_first(Comparison::LowIsOneOf(PERSONALITIES.into())),
     );
     set(
         libc::SYS_clone,
-        Verdict::IfFirst(Condition::HasNone(CLONE_NAMESPACES)),
+        if_first(Comparison::LowHasNone(CLONE_NAMESPACES)),
     );
-    set(libc::SYS_clone3, Verdict::Refuse(libc::ENOSYS as u16));
+    set(libc::SYS_clone3, Verdict::Return(refusal(libc::ENOSYS as u16)));
     for call in table::ALWAYS.iter().chain(table::MACHINE) {
-        set(*call, Verdict::Allow);
+        set(*call, Verdict::Return(ALLOW));
     }
     for (capability, calls) in table::WITH_CAPABILITY {
         if capabilities.has(capability) {
-            calls.iter().for_each(|call| set(*call, Verdict::Allow));
+            calls.iter().for_each(|call| set(*call, Verdict::Return(ALLOW)));
         }
     }
     verdicts
@@ -105,9 +134,13 @@ mod tests {
     #[test]
     fn mounting_comes_with_sys_admin() {
         assert_eq!(verdict(&[], libc::SYS_mount), None);
-        assert_eq!(verdict(&["SYS_ADMIN"], libc::SYS_mount), Some(Verdict::Allow));
-        assert!(matches!(verdict(&[], libc::SYS_clone), Some(Verdict::IfFirst(_))));
-        assert_eq!(verdict(&["SYS_ADMIN"], libc::SYS_clone), Some(Verdict::Allow));
+        let allow = Some(Verdict::Return(ALLOW));
+        assert_eq!(verdict(&["SYS_ADMIN"], libc::SYS_mount), allow);
+        assert!(matches!(
+            verdict(&[], libc::SYS_clone),
+            Some(Verdict::ByArguments(..))
+        ));
+        assert_eq!(verdict(&["SYS_ADMIN"], libc::SYS_clone), allow);
     }
 
     #[test]
@@ -128,7 +161,7 @@ mod tests {
         }
         assert_eq!(
             verdict(&[], libc::SYS_clone3),
-            Some(Verdict::Refuse(libc::ENOSYS as u16))
+            Some(Verdict::Return(refusal(libc::ENOSYS as u16)))
         );
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, makedev, mkdirat, mknodat, open, openat, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -13,6 +14,7 @@ use super::mount::{self, LOCKED, Opt};
 use super::path::{self, Missing};
 use super::users::Users;
 use crate::fault::{Blame, Result};
+use crate::protocol::DeviceNode;
 
 /// Name, major and minor number (Documentation/admin-guide/devices.txt).
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -106,6 +108,37 @@ pub(crate) fn place_console(root: BorrowedFd<'_>, terminal: BorrowedFd<'_>) -> R
     let target = path::ensure(root, "/dev/console", Missing::File).blame_node("make /dev/console")?;
     let copy = mount::copy_of(terminal, false).blame_node("copy the terminal")?;
     mount::attach(copy.as_fd(), target.as_fd()).blame_node("mount /dev/console")
+}
+
+/// Makes the device nodes that the container was given.
+pub(crate) fn make(root: BorrowedFd<'_>, nodes: &[DeviceNode]) -> Result<()> {
+    nodes.iter().try_for_each(|node| {
+        make_one(root, node).blame_container(format_args!("make the device {}", node.path))
+    })
+}
+
+fn make_one(root: BorrowedFd<'_>, node: &DeviceNode) -> std::result::Result<(), Errno> {
+    let (parent, name) = node.path.rsplit_once('/').ok_or(Errno::INVAL)?;
+    if name.is_empty() || name == "." || name == ".." {
+        return Err(Errno::INVAL);
+    }
+    let parent = if parent.is_empty() { "/" } else { parent };
+    let parent = path::ensure(root, parent, Missing::Directory)?;
+    let (kind, mode) = (FileType::from_raw_mode(node.mode), Mode::from_raw_mode(node.mode));
+    let number = makedev(node.major, node.minor);
+    let made = mknodat(&parent, name, kind, mode, number);
+    if made == Err(Errno::EXIST) {
+        // One of those that every container has, or what the image has there: the caller's is the one to be seen.
+        unlinkat(&parent, name, AtFlags::empty())?;
+        mknodat(&parent, name, kind, mode, number)?;
+    } else {
+        made?;
+    }
+    let (owner, group) = (
+        rustix::fs::Uid::from_raw(node.uid),
+        rustix::fs::Gid::from_raw(node.gid),
+    );
+    rustix::fs::chownat(&parent, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 fn copy_host_devices(dev: BorrowedFd<'_>) -> std::result::Result<(), Errno> {

@@ -1,13 +1,13 @@
 //! Finding and executing the container's program.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use rustix::fs::{AtFlags, FileType, statat};
 use rustix::io::Errno;
 
 use super::user::Identity;
 use crate::fault::{Blame, Fault, Result};
-use crate::sys;
+use crate::sys::{self, Strings};
 
 /// For a container whose image and owner set none.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -16,9 +16,9 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 pub(crate) struct Program {
     name: String,
     /// Where it may be, in order.
-    candidates: Vec<String>,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
+    candidates: Vec<CString>,
+    arguments: Strings,
+    environment: Strings,
 }
 
 impl Program {
@@ -45,13 +45,14 @@ impl Program {
         };
         Ok(Self {
             name: name.clone(),
-            candidates,
-            arguments: c_strings(arguments)?,
-            environment: c_strings(&environment)?,
+            candidates: c_strings(&candidates)?,
+            arguments: Strings::new(c_strings(arguments)?),
+            environment: Strings::new(c_strings(&environment)?),
         })
     }
 
-    /// Becomes the program; returns only why not, in the words that users know from other runtimes.
+    /// Becomes the program; returns only why not, in the words that users know from other runtimes. A filter of system calls
+    /// may be in force: until the program is executed there is no other call than that.
     pub(crate) fn execute(&self) -> Fault {
         let mut denied = None;
         for candidate in &self.candidates {
@@ -71,17 +72,16 @@ impl Program {
         })
     }
 
-    fn try_one(&self, candidate: &str) -> Errno {
-        match CString::new(candidate) {
+    fn try_one(&self, candidate: &CStr) -> Errno {
+        match sys::execute(candidate, &self.arguments, &self.environment) {
             // The kernel says EACCES for a directory.
-            Ok(_) if is_directory(candidate) => Errno::ISDIR,
-            Ok(path) => sys::execute(&path, &self.arguments, &self.environment),
-            Err(_) => Errno::NOENT,
+            Errno::ACCESS if is_directory(candidate) => Errno::ISDIR,
+            error => error,
         }
     }
 }
 
-fn is_directory(path: &str) -> bool {
+fn is_directory(path: impl rustix::path::Arg) -> bool {
     let stat = statat(rustix::fs::CWD, path, AtFlags::empty());
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
@@ -158,7 +158,7 @@ mod tests {
     fn a_name_is_searched_in_the_containers_path_and_never_in_the_working_directory() {
         let environment = ["PATH=/a::/b".to_owned()];
         let program = Program::new(&["sh".to_owned()], &[&environment], &identity(), false).unwrap();
-        assert_eq!(program.candidates, ["/a/sh", "/b/sh"]);
+        assert_eq!(program.candidates, [c"/a/sh".to_owned(), c"/b/sh".to_owned()]);
     }
 
     #[test]

@@ -12,13 +12,17 @@ use crate::protocol::{ResolvedUser, User};
 
 /// A longer /etc/passwd or /etc/group is not read to its end.
 const MAX_BYTES: u64 = 8 << 20;
+/// The largest id, as everywhere: the kernel takes the one with all bits set for "leave it as it is", which is root.
+const MAX_ID: u32 = i32::MAX as u32;
+/// As many groups as the kernel lets a process be in (NGROUPS_MAX).
+const MAX_GROUPS: usize = 65_536;
 
 /// Whom to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups.
+    /// All groups, the primary one first.
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -69,13 +73,13 @@ fn identify(user: &User, passwd: &str, group: &str) -> Result<Identity> {
             ))
         })?,
     };
-    let mut groups: Vec<u32> = match &account {
-        Some(account) => groups_of(account.name, group).collect(),
-        None => Vec::new(),
-    };
-    groups.extend(&user.additional_groups);
-    groups.sort_unstable();
-    groups.dedup();
+    let groups = all_groups(user, gid, account.as_ref(), group)?;
+    let largest = groups.iter().copied().fold(uid, u32::max);
+    if largest > MAX_ID {
+        return Err(Fault::Container(format!(
+            "user and group ids must be in the range 0 to {MAX_ID}, not {largest}"
+        )));
+    }
     let home = account
         .map(|account| account.home)
         .filter(|home| !home.is_empty())
@@ -86,6 +90,27 @@ fn identify(user: &User, passwd: &str, group: &str) -> Result<Identity> {
         groups,
         home: home.to_owned(),
     })
+}
+
+/// The primary group, then the others in their order.
+fn all_groups(user: &User, gid: u32, account: Option<&Account<'_>>, group: &str) -> Result<Vec<u32>> {
+    let mut others = user.additional_groups.clone();
+    if let Some(account) = account
+        && !user.strict_groups
+    {
+        // One more is enough to tell that there are too many.
+        others.extend(groups_of(account.name, group).take(MAX_GROUPS + 1));
+    }
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|other| *other != gid);
+    others.insert(0, gid);
+    if others.len() > MAX_GROUPS {
+        return Err(Fault::Container(format!(
+            "more than {MAX_GROUPS} groups: the kernel lets no process be in so many"
+        )));
+    }
+    Ok(others)
 }
 
 /// By number if it is one, else by name.
@@ -175,11 +200,12 @@ mod tests {
         identify(&user, PASSWD, GROUP)
     }
 
-    fn identity(uid: u32, gid: u32, groups: &[u32], home: &str) -> Identity {
+    fn identity(uid: u32, gid: u32, others: &[u32], home: &str) -> Identity {
+        let groups = [&[gid], others].concat();
         Identity {
             uid,
             gid,
-            groups: groups.to_vec(),
+            groups,
             home: home.to_owned(),
         }
     }
@@ -206,6 +232,63 @@ mod tests {
             who("web", Some(9), &[77, 10]).unwrap(),
             identity(33, 9, &[10, 20, 77], "/srv")
         );
+    }
+
+    #[test]
+    fn strict_groups_leave_out_the_images() {
+        let user = User {
+            name: "web".to_owned(),
+            additional_groups: vec![60_000, 34],
+            strict_groups: true,
+            ..User::default()
+        };
+        assert_eq!(
+            identify(&user, PASSWD, GROUP).unwrap(),
+            identity(33, 34, &[60_000], "/srv")
+        );
+    }
+
+    #[test]
+    fn ids_that_the_kernel_takes_for_none_are_refused() {
+        for (name, group, additional) in [
+            ("4294967295", None, vec![]),
+            ("2147483648", None, vec![]),
+            ("1", Some(u32::MAX), vec![]),
+            ("1", None, vec![u32::MAX]),
+        ] {
+            let refused = who(name, group, &additional);
+            assert!(
+                matches!(&refused, Err(Fault::Container(text)) if text.contains("range")),
+                "{refused:?}"
+            );
+        }
+        let passwd = "root:x:4294967295:0::/:\n";
+        let user = User {
+            name: "root".to_owned(),
+            ..User::default()
+        };
+        identify(&user, passwd, "").unwrap_err();
+        assert_eq!(who("2147483647", None, &[]).unwrap().uid, MAX_ID);
+    }
+
+    #[test]
+    fn more_groups_than_the_kernel_takes_are_the_images_fault() {
+        use std::fmt::Write as _;
+        let mut group = String::new();
+        for gid in 1..=70_000 {
+            let _ = writeln!(group, "g{gid}:x:{gid}:web");
+        }
+        let user = User {
+            name: "web".to_owned(),
+            ..User::default()
+        };
+        let refused = identify(&user, PASSWD, &group);
+        assert!(matches!(&refused, Err(Fault::Container(text)) if text.contains("groups")));
+        let strict = User {
+            strict_groups: true,
+            ..user
+        };
+        assert_eq!(identify(&strict, PASSWD, &group).unwrap().groups, [34]);
     }
 
     #[test]

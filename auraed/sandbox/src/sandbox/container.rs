@@ -77,10 +77,23 @@ pub struct Device {
     pub container_path: String,
     /// Of `r`, `w` and `m`: open for reading, for writing, make the node.
     pub permissions: String,
-    /// Instead of the host's.
+    /// User and group instead of the host's.
     pub owner: Option<(u32, u32)>,
     /// Permission bits instead of the host's.
     pub mode: Option<u32>,
+    /// What it is, where the host needs no node of it.
+    pub number: Option<DeviceNumber>,
+}
+
+/// A device by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceNumber {
+    /// A block device; else a character device.
+    pub block: bool,
+    /// The upper part.
+    pub major: u32,
+    /// The lower part.
+    pub minor: u32,
 }
 
 /// Which system calls are refused.

@@ -10,8 +10,8 @@ use auraed_pod_init::protocol::{
 };
 
 use super::launch::{cgroup_error, step};
-use super::{ContainerSpec, Error, Sandbox, Seccomp, StartError};
-use crate::{Capabilities, cgroup, seccomp};
+use super::{ContainerSpec, Error, Sandbox, Seccomp, StartError, devices};
+use crate::{Capabilities, apparmor, cgroup, seccomp};
 
 /// A request and the detached mounts that go with it.
 type Prepared = (Container, Vec<OwnedFd>);
@@ -75,23 +75,37 @@ impl Sandbox {
         for file in [&spec.log_path, &spec.exit_path, &spec.rootfs.upper] {
             make_parent(file).map_err(step("make a container's directory", self.id()))?;
         }
-        let cgroups = self.make_cgroup(&spec, leaf)?;
+        if let Some(profile) = &spec.apparmor {
+            apparmor::check(profile)?;
+        }
+        let (nodes, rules) = devices::resolve(&spec.devices)?;
         let (mounts, passed) = self.take_mounts(spec.mounts)?;
         let capabilities = if spec.privileged {
             Capabilities::ALL
         } else {
             spec.capabilities
         };
-        let filter = match spec.seccomp {
-            Seccomp::Default if !spec.privileged => seccomp::default_filter(capabilities).to_string(),
+        let (filter, flags) = match &spec.seccomp {
+            Seccomp::Default if !spec.privileged => (seccomp::default_filter(capabilities).to_string(), 0),
             Seccomp::Profile(profile) if !spec.privileged => {
                 let filter = profile.filter(capabilities);
-                filter
-                    .map_err(|error| Error::Refused(error.to_string()))?
-                    .to_string()
+                let filter = filter.map_err(|error| Error::Refused(error.to_string()))?;
+                (filter, profile.flags())
             }
-            Seccomp::Default | Seccomp::Unconfined | Seccomp::Profile(_) => String::new(),
+            Seccomp::Default | Seccomp::Unconfined | Seccomp::Profile(_) => (String::new(), 0),
         };
+        // After all that may be refused for what the container is.
+        let devices = if spec.privileged {
+            // They have the host's.
+            cgroup::Devices::Inherit
+        } else {
+            cgroup::Devices::StandardAnd(rules)
+        };
+        let limits = cgroup::Limits {
+            devices,
+            ..spec.cgroup
+        };
+        let cgroups = self.make_cgroup(&limits, leaf)?;
         let process = Process {
             args: spec.args,
             env: spec.env,
@@ -103,7 +117,7 @@ impl Sandbox {
             terminal: spec.tty.then(TerminalSize::default),
             oom_score_adj: spec.oom_score_adj,
             ambient: spec.ambient.bits() & capabilities.bits(),
-            seccomp_flags: 0,
+            seccomp_flags: flags,
             apparmor: spec.apparmor,
         };
         let container = Container {
@@ -116,7 +130,7 @@ impl Sandbox {
             masked_paths: spec.masked_paths,
             read_only_paths: spec.read_only_paths,
             privileged: spec.privileged,
-            devices: Vec::new(),
+            devices: nodes,
             pid: spec.pid,
             stdin: spec.stdin,
             stdin_once: spec.stdin_once,
@@ -130,7 +144,12 @@ impl Sandbox {
     /// A pod init of an earlier daemon would leave out what it does not know.
     fn check_version(&self, spec: &ContainerSpec) -> Result<(), Error> {
         let version = self.inner.version.get().copied().unwrap_or(VERSION);
-        let of_today = spec.pid != PidMode::Sandbox || spec.stdin_once;
+        let of_today = spec.pid != PidMode::Sandbox
+            || spec.stdin_once
+            || spec.user.strict_groups
+            || spec.ambient != Capabilities::NONE
+            || spec.apparmor.is_some()
+            || !spec.devices.is_empty();
         let is_of_today = |mount: &Mount| {
             mount.recursive_read_only
                 || mount.mapping.is_some()
@@ -144,20 +163,10 @@ impl Sandbox {
         Ok(())
     }
 
-    fn make_cgroup(&self, spec: &ContainerSpec, leaf: &str) -> Result<Vec<CgroupDirectory>, Error> {
+    fn make_cgroup(&self, limits: &cgroup::Limits, leaf: &str) -> Result<Vec<CgroupDirectory>, Error> {
         let group = self.inner.group.as_ref().ok_or(Error::Gone)?;
         let failed = || cgroup_error("make a container's cgroup", self.id());
-        // Whatever the caller says: only privileged containers have the host's devices.
-        let devices = if spec.privileged {
-            cgroup::Devices::Inherit
-        } else {
-            cgroup::Devices::Standard
-        };
-        let limits = cgroup::Limits {
-            devices,
-            ..spec.cgroup.clone()
-        };
-        let group = group.create_child(leaf, &limits).map_err(failed())?;
+        let group = group.create_child(leaf, limits).map_err(failed())?;
         let membership = group.membership().map_err(failed())?;
         directories(&group, &membership).map_err(step("find a container's cgroup", self.id()))
     }

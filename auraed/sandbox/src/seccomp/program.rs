@@ -5,31 +5,64 @@
 //! note what is always allowed.
 //!
 //! ```text
-//!        number ≥ 131?
-//!       no │     │ yes
-//!   number ≥ 57? number ≥ 203? …
-//!   no │   │ yes
-//!   allow  clone's flags? ─► allow or refuse
+//!   architecture? ─► number ≥ 131?                                one search for each architecture
+//!                  no │     │ yes
+//!              number ≥ 57? number ≥ 203? …
+//!              no │   │ yes
+//!              allow  arguments? ─► a rule's verdict, or else
 //! ```
 
 use std::collections::BTreeMap;
 
-/// What becomes of a call.
+/// What becomes of a call: what a filter returns (SECCOMP_RET_* and its data), perhaps after a look at the arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Allow,
-    /// It fails with this errno.
-    Refuse(u16),
-    /// It is allowed if its first argument is as said, and else fails with EPERM.
-    IfFirst(Condition),
+    Return(u32),
+    /// The first rule that fits, else the value.
+    ByArguments(Vec<Rule>, u32),
 }
 
-/// On the lower half of an argument, which is all of an `int`.
+/// A value for calls whose arguments pass all tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Condition {
-    IsNot(u32),
-    IsOneOf(Vec<u32>),
-    HasNone(u32),
+pub(super) struct Rule {
+    pub(super) tests: Vec<Test>,
+    pub(super) result: u32,
+}
+
+/// A test of one argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Test {
+    /// 0 to 5.
+    pub(super) argument: u8,
+    pub(super) comparison: Comparison,
+}
+
+/// The first four are of the lower half alone, which is all of an `int`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Comparison {
+    LowIsNot(u32),
+    LowIsOneOf(Vec<u32>),
+    LowHasNone(u32),
+    /// These bits are these.
+    LowMasked(u32, u32),
+    Equal(u64),
+    NotEqual(u64),
+    Less(u64),
+    LessOrEqual(u64),
+    Greater(u64),
+    GreaterOrEqual(u64),
+    /// The bits of the first are those of the second.
+    Masked(u64, u64),
+}
+
+/// The verdicts of one architecture.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    /// AUDIT_ARCH_* of include/uapi/linux/audit.h.
+    pub(super) architecture: u32,
+    pub(super) verdicts: BTreeMap<u32, Verdict>,
+    /// For numbers without a verdict: the value that holds from each number on. Begins with 0.
+    pub(super) otherwise: BTreeMap<u32, u32>,
 }
 
 /// One instruction (struct sock_filter of include/uapi/linux/filter.h).
@@ -46,53 +79,69 @@ const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
 const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_GREATER: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
 const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 // Offsets in struct seccomp_data (include/uapi/linux/seccomp.h), little-endian.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
-const FIRST_ARGUMENT: u32 = 16;
+const ARGUMENTS: u32 = 16;
 
-/// AUDIT_ARCH_* of include/uapi/linux/audit.h.
+/// This machine's architecture.
 #[cfg(target_arch = "x86_64")]
-const NATIVE: u32 = 0xc000_003e;
+pub(super) const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
-const NATIVE: u32 = 0xc000_00b7;
+pub(super) const NATIVE: u32 = 0xc000_00b7;
 
-const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+pub(super) const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+pub(super) const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
-/// Makes the program. A number without a verdict is refused with EPERM, or beyond `newest` with ENOSYS: a kernel that is newer
-/// than this list is then like an older one, which programs know how to do with.
-pub(super) fn compile(verdicts: &BTreeMap<u32, Verdict>, newest: u32) -> Vec<Instruction> {
-    let mut program = vec![
-        load(ARCHITECTURE),
-        jump(JUMP_EQUAL, NATIVE, 1, 0),
-        finish(KILL),
-        load(NUMBER),
-    ];
-    program.extend(search(&ranges(verdicts, newest)));
+/// Makes the program. Calls of an architecture without a section kill the process.
+pub(super) fn compile(sections: &[Section]) -> Vec<Instruction> {
+    let mut program = vec![load(ARCHITECTURE)];
+    for section in sections {
+        let mut body = vec![load(NUMBER)];
+        body.extend(search(&ranges(section)));
+        // The distance of a condition is one byte.
+        program.push(jump(JUMP_EQUAL, section.architecture, 1, 0));
+        program.push(jump_over(body.len()));
+        program.extend(body);
+    }
+    program.push(finish(KILL));
     program
 }
 
 /// The numbers from each one to the next have the same verdict.
-fn ranges(verdicts: &BTreeMap<u32, Verdict>, newest: u32) -> Vec<(u32, Verdict)> {
-    let refused = Verdict::Refuse(libc::EPERM as u16);
+fn ranges(section: &Section) -> Vec<(u32, Verdict)> {
+    let Section {
+        verdicts, otherwise, ..
+    } = section;
+    let mut starts: Vec<u32> = otherwise.keys().copied().collect();
+    starts.extend(
+        verdicts
+            .keys()
+            .flat_map(|number| [*number, number.saturating_add(1)]),
+    );
+    starts.sort_unstable();
+    starts.dedup();
     let mut ranges: Vec<(u32, Verdict)> = Vec::new();
-    for number in 0..=newest {
-        let verdict = verdicts.get(&number).unwrap_or(&refused);
-        if ranges.last().is_none_or(|(_, last)| last != verdict) {
-            ranges.push((number, verdict.clone()));
+    for number in starts {
+        let general = otherwise.range(..=number).next_back();
+        let verdict = verdicts
+            .get(&number)
+            .cloned()
+            .unwrap_or_else(|| Verdict::Return(general.map_or(KILL, |(_, value)| *value)));
+        if ranges.last().is_none_or(|(_, last)| *last != verdict) {
+            ranges.push((number, verdict));
         }
     }
-    ranges.push((newest + 1, Verdict::Refuse(libc::ENOSYS as u16)));
     ranges
 }
 
 fn search(ranges: &[(u32, Verdict)]) -> Vec<Instruction> {
     match ranges {
-        [] => vec![finish(refusal(libc::EPERM as u16))],
+        [] => vec![finish(KILL)],
         [(_, verdict)] => decide(verdict),
         _ => {
             let (lower, upper) = ranges.split_at(ranges.len() / 2);
@@ -100,7 +149,6 @@ fn search(ranges: &[(u32, Verdict)]) -> Vec<Instruction> {
             let (lower, upper) = (search(lower), search(upper));
             let mut program = match u8::try_from(lower.len()) {
                 Ok(distance) => vec![jump(JUMP_AT_LEAST, pivot, distance, 0)],
-                // The distance of a condition is one byte.
                 Err(_) => vec![jump(JUMP_AT_LEAST, pivot, 0, 1), jump_over(lower.len())],
             };
             program.extend(lower);
@@ -112,39 +160,116 @@ fn search(ranges: &[(u32, Verdict)]) -> Vec<Instruction> {
 
 fn decide(verdict: &Verdict) -> Vec<Instruction> {
     match verdict {
-        Verdict::Allow => vec![finish(ALLOW)],
-        Verdict::Refuse(errno) => vec![finish(refusal(*errno))],
-        Verdict::IfFirst(condition) => {
-            let mut program = vec![load(FIRST_ARGUMENT)];
-            program.extend(test(condition));
-            program.extend([finish(refusal(libc::EPERM as u16)), finish(ALLOW)]);
+        Verdict::Return(value) => vec![finish(*value)],
+        Verdict::ByArguments(rules, otherwise) => {
+            let mut program: Vec<Instruction> = rules.iter().flat_map(decide_rule).collect();
+            program.push(finish(*otherwise));
             program
         }
     }
 }
 
-/// Goes on with the next instruction but one if the condition holds, else with the next.
-fn test(condition: &Condition) -> Vec<Instruction> {
-    match condition {
-        Condition::IsNot(value) => vec![jump(JUMP_EQUAL, *value, 0, 1)],
-        Condition::HasNone(mask) => {
+/// Returns the rule's result, or goes on behind it.
+fn decide_rule(rule: &Rule) -> Vec<Instruction> {
+    let mut program = vec![finish(rule.result)];
+    for test in rule.tests.iter().rev() {
+        let mut before = compare(test, program.len());
+        before.append(&mut program);
+        program = before;
+    }
+    program
+}
+
+/// Goes on if the test is passed, else behind the `rest` that follows. A rule has six tests at most, unless its caller splits
+/// hairs with [`Comparison::LowIsOneOf`], so that distances fit into a byte.
+fn compare(test: &Test, rest: usize) -> Vec<Instruction> {
+    let low = ARGUMENTS + u32::from(test.argument) * 8;
+    let high = low + 4;
+    let away = |behind: usize| u8::try_from(rest + behind).unwrap_or(u8::MAX);
+    let halves = |value: u64| ((value >> 32) as u32, value as u32);
+    match test.comparison {
+        Comparison::LowIsNot(value) => vec![load(low), jump(JUMP_EQUAL, value, away(0), 0)],
+        Comparison::LowHasNone(mask) => vec![load(low), and(mask), jump(JUMP_EQUAL, 0, 0, away(0))],
+        Comparison::LowMasked(mask, value) => {
+            vec![load(low), and(mask), jump(JUMP_EQUAL, value & mask, 0, away(0))]
+        }
+        Comparison::LowIsOneOf(ref values) => {
+            let mut program = vec![load(low)];
+            for (index, value) in values.iter().enumerate() {
+                let left = values.len() - index - 1;
+                let unlike = if left == 0 { away(0) } else { 0 };
+                program.push(jump(
+                    JUMP_EQUAL,
+                    *value,
+                    u8::try_from(left).unwrap_or(u8::MAX),
+                    unlike,
+                ));
+            }
+            program
+        }
+        Comparison::Equal(value) => equal(low, [u32::MAX; 2], halves(value), away),
+        Comparison::Masked(mask, value) => {
+            let (mask_high, mask_low) = halves(mask);
+            equal(low, [mask_high, mask_low], halves(value & mask), away)
+        }
+        Comparison::NotEqual(value) => {
+            let (upper, lower) = halves(value);
             vec![
-                Instruction {
-                    code: AND,
-                    if_true: 0,
-                    if_false: 0,
-                    value: *mask,
-                },
-                jump(JUMP_EQUAL, 0, 1, 0),
+                load(high),
+                jump(JUMP_EQUAL, upper, 0, 2),
+                load(low),
+                jump(JUMP_EQUAL, lower, away(0), 0),
             ]
         }
-        // There are few of them.
-        Condition::IsOneOf(values) => (1..=values.len())
-            .rev()
-            .zip(values)
-            .map(|(left, value)| jump(JUMP_EQUAL, *value, u8::try_from(left).unwrap_or(u8::MAX), 0))
-            .collect(),
+        Comparison::Greater(value) => ordered(low, JUMP_GREATER, halves(value), true, away),
+        Comparison::GreaterOrEqual(value) => ordered(low, JUMP_AT_LEAST, halves(value), true, away),
+        Comparison::LessOrEqual(value) => ordered(low, JUMP_GREATER, halves(value), false, away),
+        Comparison::Less(value) => ordered(low, JUMP_AT_LEAST, halves(value), false, away),
     }
+}
+
+fn equal(
+    low: u32,
+    [mask_high, mask_low]: [u32; 2],
+    (upper, lower): (u32, u32),
+    away: impl Fn(usize) -> u8,
+) -> Vec<Instruction> {
+    let part = |offset: u32, mask: u32| {
+        let mut part = vec![load(offset)];
+        if mask != u32::MAX {
+            part.push(and(mask));
+        }
+        part
+    };
+    let mut second = part(low, mask_low);
+    second.push(jump(JUMP_EQUAL, lower, 0, away(0)));
+    let mut program = part(low + 4, mask_high);
+    program.push(jump(JUMP_EQUAL, upper, 0, away(second.len())));
+    program.extend(second);
+    program
+}
+
+/// Whether the argument is above (`code`: or equal to) the value, which is to be so or not.
+fn ordered(
+    low: u32,
+    code: u16,
+    (upper, lower): (u32, u32),
+    wanted: bool,
+    away: impl Fn(usize) -> u8,
+) -> Vec<Instruction> {
+    // The upper halves decide unless they are equal.
+    let (above, below, last) = if wanted {
+        (3, away(2), jump(code, lower, 0, away(0)))
+    } else {
+        (away(3), 2, jump(code, lower, away(0), 0))
+    };
+    vec![
+        load(low + 4),
+        jump(JUMP_GREATER, upper, above, 0),
+        jump(JUMP_EQUAL, upper, 0, below),
+        load(low),
+        last,
+    ]
 }
 
 fn load(offset: u32) -> Instruction {
@@ -153,6 +278,15 @@ fn load(offset: u32) -> Instruction {
         if_true: 0,
         if_false: 0,
         value: offset,
+    }
+}
+
+fn and(mask: u32) -> Instruction {
+    Instruction {
+        code: AND,
+        if_true: 0,
+        if_false: 0,
+        value: mask,
     }
 }
 
@@ -166,7 +300,7 @@ fn jump(code: u16, value: u32, if_true: u8, if_false: u8) -> Instruction {
 }
 
 fn jump_over(count: usize) -> Instruction {
-    // A program has at most 4096 instructions.
+    // A program that the kernel takes has at most 4096 instructions; a longer one is not given to it.
     Instruction {
         code: JUMP,
         if_true: 0,
@@ -184,127 +318,10 @@ fn finish(value: u32) -> Instruction {
     }
 }
 
-fn refusal(errno: u16) -> u32 {
+/// The value for a call that fails with this errno.
+pub(super) fn refusal(errno: u16) -> u32 {
     libc::SECCOMP_RET_ERRNO | u32::from(errno)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the kernel would do.
-    fn run(program: &[Instruction], architecture: u32, number: u32, argument: u32) -> u32 {
-        let (mut position, mut accumulator) = (0, 0);
-        loop {
-            let Instruction {
-                code,
-                if_true,
-                if_false,
-                value,
-            } = program[position];
-            position += 1;
-            let mut branch = |taken: bool| position += usize::from(if taken { if_true } else { if_false });
-            match code {
-                LOAD if value == ARCHITECTURE => accumulator = architecture,
-                LOAD if value == NUMBER => accumulator = number,
-                LOAD => accumulator = argument,
-                AND => accumulator &= value,
-                JUMP => position += value as usize,
-                JUMP_EQUAL => branch(accumulator == value),
-                JUMP_AT_LEAST => branch(accumulator >= value),
-                RETURN => return value,
-                other => panic!("{other:#x}"),
-            }
-        }
-    }
-
-    fn expected(verdict: Option<&Verdict>, argument: u32) -> u32 {
-        let refused = refusal(libc::EPERM as u16);
-        let if_true = |condition| if condition { ALLOW } else { refused };
-        match verdict {
-            None => refused,
-            Some(Verdict::Allow) => ALLOW,
-            Some(Verdict::Refuse(errno)) => refusal(*errno),
-            Some(Verdict::IfFirst(Condition::IsNot(value))) => if_true(argument != *value),
-            Some(Verdict::IfFirst(Condition::HasNone(mask))) => if_true(argument & mask == 0),
-            Some(Verdict::IfFirst(Condition::IsOneOf(values))) => if_true(values.contains(&argument)),
-        }
-    }
-
-    /// Of every kind, scattered; `density` of ten numbers have one.
-    fn verdicts(newest: u32, density: u32) -> BTreeMap<u32, Verdict> {
-        let verdict = |number: u32| match number.wrapping_mul(2_654_435_761) >> 16 & 15 {
-            0 => Verdict::Refuse(libc::ENOSYS as u16),
-            1 => Verdict::IfFirst(Condition::IsNot(40)),
-            2 => Verdict::IfFirst(Condition::HasNone(0x7e02_0000)),
-            3 => Verdict::IfFirst(Condition::IsOneOf(vec![0, 8, 0x2_0000])),
-            _ => Verdict::Allow,
-        };
-        (0..=newest)
-            .filter(|number| number.wrapping_mul(2_246_822_519) >> 8 & 1023 < density * 102)
-            .map(|number| (number, verdict(number)))
-            .collect()
-    }
-
-    #[test]
-    fn each_number_gets_its_verdict() {
-        for density in [0, 1, 5, 9, 11] {
-            let newest = 469;
-            let verdicts = verdicts(newest, density);
-            let program = compile(&verdicts, newest);
-            for number in 0..=newest {
-                for argument in [0, 8, 40, 0x2_0000, 0x0200_0000, u32::MAX] {
-                    let result = run(&program, NATIVE, number, argument);
-                    assert_eq!(
-                        result,
-                        expected(verdicts.get(&number), argument),
-                        "{number} {argument:#x}"
-                    );
-                }
-            }
-            for number in [newest + 1, 1000, 0x4000_0000, u32::MAX] {
-                assert_eq!(run(&program, NATIVE, number, 0), refusal(libc::ENOSYS as u16));
-            }
-            assert_eq!(run(&program, 0x4000_0003, 0, 0), KILL);
-        }
-    }
-    /// The same list by another compiler. It knows one refusal, so that what has another one is left out.
-    #[test]
-    fn another_compiler_comes_to_the_same_verdicts() {
-        use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-        let newest = 469;
-        let verdicts: BTreeMap<u32, Verdict> = verdicts(newest, 7)
-            .into_iter()
-            .filter(|(_, verdict)| *verdict == Verdict::Allow)
-            .collect();
-        let rules = verdicts
-            .keys()
-            .map(|number| (i64::from(*number), Vec::new()))
-            .collect();
-        let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-        let architecture = std::env::consts::ARCH.try_into().unwrap();
-        let other: BpfProgram = SeccompFilter::new(rules, refused, SeccompAction::Allow, architecture)
-            .unwrap()
-            .try_into()
-            .unwrap();
-        let other: Vec<Instruction> = other
-            .iter()
-            .map(|one| Instruction {
-                code: one.code,
-                if_true: one.jt,
-                if_false: one.jf,
-                value: one.k,
-            })
-            .collect();
-        let program = compile(&verdicts, newest);
-        for number in 0..=newest {
-            assert_eq!(
-                run(&program, NATIVE, number, 0),
-                run(&other, NATIVE, number, 0),
-                "{number}"
-            );
-        }
-        assert_eq!(run(&program, 0x4000_0003, 0, 0), run(&other, 0x4000_0003, 0, 0));
-        assert!(program.len() * 2 < other.len());
-    }
-}
+pub(super) mod tests;

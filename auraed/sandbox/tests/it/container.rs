@@ -140,7 +140,7 @@ async fn users_are_names_or_numbers_with_their_groups() {
                 name: "web".to_owned(),
                 ..User::default()
             },
-            "uid=1000(web) gid=1001(web) groups=2000(logs)",
+            "uid=1000(web) gid=1001(web) groups=1001(web),2000(logs)",
         ),
         (
             User {
@@ -148,7 +148,7 @@ async fn users_are_names_or_numbers_with_their_groups() {
                 additional_groups: vec![5000],
                 ..User::default()
             },
-            "uid=1000(web) gid=0(root) groups=2000(logs),5000",
+            "uid=1000(web) gid=0(root) groups=0(root),2000(logs),5000",
         ),
         (
             User {
@@ -156,7 +156,7 @@ async fn users_are_names_or_numbers_with_their_groups() {
                 group: Some(88),
                 ..User::default()
             },
-            "uid=77 gid=88",
+            "uid=77 gid=88 groups=88",
         ),
     ]
     .into_iter()

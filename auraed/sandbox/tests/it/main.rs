@@ -1,6 +1,7 @@
 //! Pods, cgroups and networks on the kernel that runs the tests, as root.
 
 mod cgroup;
+mod confinement;
 mod container;
 mod exec;
 mod lifecycle;
