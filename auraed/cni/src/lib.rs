@@ -21,6 +21,7 @@ mod config;
 mod directory;
 mod error;
 mod locks;
+mod orphan;
 mod plugin;
 mod record;
 mod result;

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::harmless;
+use crate::orphan::Mark;
 use crate::{Attachment, Error, ErrorObject, Verb};
 
 /// Bytes of an answer.
@@ -54,6 +55,8 @@ pub(crate) struct Call<'a> {
     pub(crate) attachment: Option<&'a Attachment>,
     pub(crate) input: &'a [u8],
     pub(crate) deadline: Instant,
+    /// Where it is written that it runs, so that the next daemon can end it.
+    pub(crate) mark: Option<PathBuf>,
 }
 
 /// The group's end, if it is not taken out before.
@@ -94,7 +97,7 @@ impl Programs {
         let plugin = || call.plugin.to_owned();
         let program = self.find(call.plugin)?;
         let begun = Instant::now();
-        let ended = run(self.command(&program, &call), call.input, call.deadline).await;
+        let ended = run(self.command(&program, &call), &call).await;
         let ended = ended.map_err(|cut| match cut {
             Cut::Late => Error::TimedOut {
                 plugin: plugin(),
@@ -183,12 +186,17 @@ impl Drop for Group {
     }
 }
 
-async fn run(mut command: Command, input: &[u8], deadline: Instant) -> Result<Ended, Cut> {
+async fn run(mut command: Command, call: &Call<'_>) -> Result<Ended, Cut> {
     let mut child = command.spawn().map_err(Cut::System)?;
     // It goes before the child does, so that the number is still this group's.
     let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let _mark = call
+        .mark
+        .as_ref()
+        .zip(id)
+        .and_then(|(mark, id)| Mark::set(mark.clone(), id));
     let mut group = Group(id);
-    match timeout_at(deadline, converse(&mut child, &mut group, input)).await {
+    match timeout_at(call.deadline, converse(&mut child, &mut group, call.input)).await {
         Ok(Ok(ended)) => Ok(ended),
         cut => {
             drop(group);

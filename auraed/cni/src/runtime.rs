@@ -264,6 +264,7 @@ impl Runtime {
                     attachment: None,
                     input: &input,
                     deadline,
+                    mark: None,
                 })
                 .await?;
         }

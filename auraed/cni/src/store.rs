@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use std::io::Write as _;
 
-use crate::Error;
 use crate::error::chain;
 use crate::record::Record;
+use crate::{Attachment, Error, orphan};
 
 /// Bytes of a record: a configuration, a result, and what was said of the attachment.
 const LONGEST: u64 = 8 << 20;
@@ -23,7 +23,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Makes the directory, and takes away what was not finished.
+    /// Makes the directory, takes away what was not finished, and ends plugins that outlived their daemon.
     pub(crate) fn open(directory: PathBuf) -> Result<Store, Error> {
         let store = Store { directory };
         let failed = |source| Error::Record {
@@ -40,6 +40,11 @@ impl Store {
         for path in store.files()? {
             if path.to_string_lossy().ends_with(UNFINISHED) {
                 fs_err::remove_file(&path).map_err(failed)?;
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == orphan::EXTENSION)
+            {
+                orphan::end(&path).map_err(failed)?;
             }
         }
         Ok(store)
@@ -96,6 +101,12 @@ impl Store {
             }
         }
         Ok(records)
+    }
+
+    /// Where it is written that a plugin works for an attachment.
+    pub(crate) fn mark(&self, attachment: &Attachment) -> PathBuf {
+        let record = self.path(&attachment.id, &attachment.interface);
+        record.with_extension(orphan::EXTENSION)
     }
 
     fn path(&self, id: &str, interface: &str) -> PathBuf {

@@ -26,6 +26,7 @@ impl Inner {
                 attachment: Some(&record.attachment),
                 input: &input,
                 deadline,
+                mark: Some(self.store.mark(&record.attachment)),
             };
             let output = self.programs.call(call).await?;
             let parsed = Added::parse(&output, record.version);
@@ -100,6 +101,7 @@ impl Inner {
                 attachment: Some(&attachment),
                 input: &input,
                 deadline,
+                mark: Some(self.store.mark(&attachment)),
             };
             match self.programs.call(call).await {
                 Err(Error::Refused { object, .. })
@@ -135,6 +137,7 @@ impl Inner {
                     attachment: None,
                     input: &input,
                     deadline,
+                    mark: None,
                 };
                 self.programs.call(call).await
             };

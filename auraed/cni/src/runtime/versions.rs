@@ -73,6 +73,7 @@ impl Inner {
             attachment: Some(&dummy),
             input: input.as_bytes(),
             deadline: Instant::now() + SHORT,
+            mark: None,
         };
         let output = self.programs.call(call).await?;
         let answer: Answer = serde_json::from_slice(&output).map_err(|source| Error::Answer {
