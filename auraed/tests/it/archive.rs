@@ -16,7 +16,10 @@ pub(crate) fn busybox() -> Option<Vec<u8>> {
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
-        "config": {"Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["sh"]},
+        "config": {
+            "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["sh"], "WorkingDir": "/tmp", "StopSignal": "SIGTERM",
+            "Labels": {"maker": "auraed"},
+        },
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
     });
     let config = config.to_string().into_bytes();

@@ -8,7 +8,9 @@
 mod api;
 mod archive;
 mod crash;
+mod images;
 mod machine;
+mod network_cni;
 mod node;
 mod pods;
 mod sandboxes;
