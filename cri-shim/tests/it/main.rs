@@ -1,0 +1,16 @@
+//! The shim, called by a client generated from the interface: alone, and with a real auraed, registry and images.
+//!
+//! Tests share one node; those that kill something have their own. Without root, or without what `cargo xtask setup`
+//! brings, all but those of the program alone say that they did not run.
+
+mod absence;
+mod containers;
+mod crash;
+mod errors;
+mod events;
+mod figures;
+mod images;
+mod node;
+mod program;
+mod runtime;
+mod sandboxes;
