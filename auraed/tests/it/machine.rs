@@ -96,6 +96,8 @@ impl Machine {
             ("--cgroup-root", self.name.clone()),
             ("--bridge", "aurae-it".into()),
             ("--table", "aurae-it".into()),
+            // The machine's own would count otherwise.
+            ("--cni-config-dir", directory("net.d")),
             ("--log-level", "auraed=debug,auraed_sandbox=debug,info".into()),
         ]
         .into_iter()
