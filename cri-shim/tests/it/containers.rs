@@ -37,7 +37,7 @@ fn a_container_lives_and_every_call_may_be_repeated() {
             assert_eq!(status.image_id, image);
             assert_eq!(status.image.unwrap().image, "busybox");
             assert!(status.image_ref.contains("sha256:"), "{}", status.image_ref);
-            let log = std::fs::read_to_string(&status.log_path).unwrap();
+            let log = fs_err::read_to_string(&status.log_path).unwrap();
             assert!(log.ends_with("stdout F said\n"), "{log:?}");
             assert!(status.log_path.starts_with(&sandbox_config.log_directory));
 
@@ -190,7 +190,7 @@ fn a_log_goes_on_in_a_new_file() {
         let config = container_config("main", "while true; do echo tick; sleep 0.05; done");
         let id = cri.run_container(&sandbox, &config, &sandbox_config).await;
         let path = cri.container_status(&id).await.unwrap().status.unwrap().log_path;
-        std::fs::rename(&path, format!("{path}.1")).unwrap();
+        fs_err::rename(&path, format!("{path}.1")).unwrap();
         let request = cri::ReopenContainerLogRequest {
             container_id: id.clone(),
         };

@@ -63,14 +63,14 @@ fn an_image_has_one_id_by_all_its_names() {
         let id = cri.pull(&name).await;
         let image = cri.image(&name).await.unwrap();
         assert_eq!(image.id, id);
-        assert_eq!(image.repo_tags, [name.clone()]);
+        assert_eq!(image.repo_tags, std::slice::from_ref(&name));
         assert!(image.size > 0);
         assert_eq!((image.uid, image.username.as_str()), (None, "default-user"));
         let digest = image.repo_digests[0].clone();
         for other in [&id, &digest] {
             assert_eq!(cri.image(other).await.as_ref(), Some(&image), "{other}");
         }
-        assert_eq!(cri.list(&name).await, [image.clone()]);
+        assert_eq!(cri.list(&name).await, std::slice::from_ref(&image));
         assert_eq!(cri.list("127.0.0.1:5000/absent:1").await, []);
         assert!(cri.list("").await.contains(&image));
     });

@@ -41,7 +41,7 @@ impl Shim {
     /// Starts it, and returns when it said that it serves.
     fn start(directory: TempDir) -> Self {
         let notify = directory.path().join("notify.sock");
-        let _ = std::fs::remove_file(&notify);
+        let _ = fs_err::remove_file(&notify);
         let socket = UnixDatagram::bind(&notify).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let child = Self::command(directory.path())

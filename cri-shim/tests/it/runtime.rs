@@ -94,7 +94,7 @@ fn it_runs_as_an_ordinary_user_without_capabilities() {
             let programs = node.programs();
             let (_, pid) = programs.iter().find(|(name, _)| *name == "cri-shim").unwrap();
             let status =
-                std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
+                fs_err::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
             let field = |name: &str| {
                 let line = status.lines().find_map(|line| line.strip_prefix(name));
                 line.unwrap().trim().to_owned()
