@@ -1,5 +1,5 @@
 # Every target is one line over `cargo xtask`, which says what it does as it does it.
-.PHONY: run stop test cluster bench conformance lint
+.PHONY: run stop test cluster bench conformance fuzz lint
 
 # One build directory outside the checkout, so that a fresh checkout starts warm.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/aurae/target
@@ -11,3 +11,4 @@ cluster: ; cargo xtask cluster
 bench: ; cargo xtask bench
 conformance: ; cargo xtask conformance
 lint: ; cargo xtask lint
+fuzz: ; cargo xtask fuzz

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod fuzz;
 mod lint;
 mod proto;
 mod run;
@@ -34,6 +35,8 @@ enum Command {
     Bench(suite::BenchOptions),
     /// Runs the conformance suites.
     Conformance,
+    /// Fuzzes what reads untrusted bytes.
+    Fuzz(fuzz::Options),
     /// Format, clippy, protobuf.
     Lint,
     /// Installs and builds what the suite needs; does nothing where it is there and fresh.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Cluster => suite::cluster(),
         Command::Bench(options) => suite::bench(&options),
         Command::Conformance => Ok(suite::conformance()),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Lint => lint::everything(),
         Command::Setup { peer } => setup::run(peer).map(|()| ExitCode::SUCCESS),
         Command::Proto => proto::generate().map(|()| ExitCode::SUCCESS),
