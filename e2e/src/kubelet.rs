@@ -79,6 +79,7 @@ port: 10250
 healthzPort: {healthz}
 containerRuntimeEndpoint: unix://{socket}
 cgroupDriver: cgroupfs
+clusterDomain: cluster.local
 cgroupRoot: /{cgroup_root}
 cgroupsPerQOS: true
 enforceNodeAllocatable: [pods]

@@ -70,8 +70,14 @@ impl Snapshot {
 /// A tool fails.
 pub fn of_daemon(node: &Node) -> anyhow::Result<String> {
     let mut left = String::new();
+    // A kubelet leaves its own directories behind, which begin with the same name.
+    let kubelet = format!("/{}-kubelet", node.cgroup_root());
     for cgroup in sweep::cgroups(node.cgroup_root()) {
-        writeln!(left, "cgroup {}", cgroup.display())?;
+        let text = cgroup.display().to_string();
+        let empty = fs_err::read_to_string(cgroup.join("cgroup.procs")).is_ok_and(|list| list.is_empty());
+        if !text.contains(&kubelet) || !empty || text.contains("/pod") {
+            writeln!(left, "cgroup {text}")?;
+        }
     }
     let (bridge, table) = node.network_names();
     let links = node.network().run(["ip", "-br", "link"])?;
@@ -92,6 +98,11 @@ pub fn of_daemon(node: &Node) -> anyhow::Result<String> {
     }
     let mut lines = BTreeSet::new();
     mounts(node, &mut lines);
+    // A kubelet makes its root a mount point, for good.
+    lines.remove(&format!(
+        "mount {}",
+        node.directory().join("kubelet/root").display()
+    ));
     lines.iter().try_for_each(|line| writeln!(left, "{line}"))?;
     Ok(left)
 }

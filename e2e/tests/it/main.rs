@@ -10,6 +10,7 @@ mod ground;
 mod network;
 mod node;
 mod pod;
+mod refused;
 mod standalone;
 mod v2;
 mod volumes;
