@@ -4,6 +4,7 @@
 //! pod's, not the daemon's: it goes on when the daemon stops, and is killed when its client goes away.
 
 mod attach;
+mod cdi;
 mod exec;
 mod images;
 mod info;

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::mount::{IdMapping, IdMappings, Mount, MountKind, Propagation, Rootfs};
+pub use self::mount::{IdMapping, IdMappings, Mount, MountKind, Propagation, Restrictions, Rootfs};
 
 /// The version of these messages; a pod init tells its own in [`Reply::Status`].
 pub const VERSION: u32 = 2;

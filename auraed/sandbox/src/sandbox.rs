@@ -34,8 +34,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use auraed_pod_init::protocol::{
-    ContainerRun, IdMapping, IdMappings, MountKind, PidMode, Propagation, ResolvedUser, Rootfs, RunState,
-    TerminalSize, Tmpfs, User,
+    ContainerRun, IdMapping, IdMappings, MountKind, PidMode, Propagation, ResolvedUser, Restrictions, Rootfs,
+    RunState, TerminalSize, Tmpfs, User,
 };
 
 use self::connection::Connection;

@@ -12,7 +12,7 @@ use super::mount::{self, Opt};
 use super::path::{self, Missing};
 use super::users::Users;
 use crate::fault::{Blame, Fault, Result};
-use crate::protocol::{Container, Mount, MountKind, Propagation};
+use crate::protocol::{Container, Mount, MountKind, Propagation, Restrictions};
 use crate::sys;
 
 /// Mounts everything into `root`, in order. `passed` are the detached mounts that came with the request. Returns what is left
@@ -135,10 +135,30 @@ fn adjust(mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {
     if propagation != 0 || everywhere != 0 {
         sys::set_mount_attributes(source, true, everywhere, propagation).blame_node(tried)?;
     }
-    if mount.read_only {
-        sys::set_mount_attributes(source, false, read_only, 0).blame_node(tried)?;
+    let here: u64 = attributes(mount).bits().into();
+    if here != 0 {
+        sys::set_mount_attributes(source, false, here, 0).blame_node(tried)?;
     }
     Ok(())
+}
+
+/// Of the mount itself, without those below.
+fn attributes(mount: &Mount) -> MountAttrFlags {
+    let Restrictions {
+        no_set_user_id,
+        no_devices,
+        no_execution,
+    } = mount.restrictions;
+    let wanted = [
+        (mount.read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (no_set_user_id, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (no_devices, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (no_execution, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ];
+    let wanted = wanted
+        .into_iter()
+        .filter_map(|(wanted, attribute)| wanted.then_some(attribute));
+    wanted.fold(MountAttrFlags::empty(), |all, attribute| all | attribute)
 }
 
 fn attach(root: BorrowedFd<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {

@@ -40,8 +40,22 @@ pub struct Mount {
     /// see as nobody's. What is mounted below is not mapped.
     #[serde(default)]
     pub mapping: Option<IdMappings>,
+    /// What cannot be done through it; what is mounted below is as it was.
+    #[serde(default)]
+    pub restrictions: Restrictions,
     /// What it is.
     pub kind: MountKind,
+}
+
+/// What cannot be done through a mount, whatever is written on its files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restrictions {
+    /// No program runs as its file's owner.
+    pub no_set_user_id: bool,
+    /// No device can be opened.
+    pub no_devices: bool,
+    /// No program can be executed.
+    pub no_execution: bool,
 }
 
 /// What a mount is.

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use auraed_pod_init::protocol::{
-    Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, PidMode, Process, Reply, TerminalSize,
-    VERSION,
+    Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, PidMode, Process, Reply, Restrictions,
+    TerminalSize, VERSION,
 };
 
 use super::launch::{cgroup_error, step};
@@ -152,6 +152,7 @@ impl Sandbox {
             || !spec.devices.is_empty();
         let is_of_today = |mount: &Mount| {
             mount.recursive_read_only
+                || mount.restrictions != Restrictions::default()
                 || mount.mapping.is_some()
                 || matches!(mount.kind, MountKind::Image { .. })
         };

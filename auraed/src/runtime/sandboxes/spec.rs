@@ -7,6 +7,7 @@ mod security;
 use super::error::SandboxError;
 use super::places::{ContainerPlace, Directories};
 use super::record::ContainerRecord;
+use crate::runtime::cdi;
 use api::NamespaceMode;
 use auraed_api::runtime::v0 as api;
 use auraed_image::{Image, ImageConfig, Store};
@@ -108,7 +109,8 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, SandboxError
     let security = spec.security.clone().unwrap_or_default();
     let place: ContainerPlace = facts.directories.container(&spec.sandbox, &spec.id);
     let sets = security::capabilities(&security)?;
-    Ok(ContainerSpec {
+    let cdi = devices_by_name(&spec.cdi_devices)?;
+    let mut container = ContainerSpec {
         name: spec.id.clone(),
         attempt: 0,
         id: spec.id.clone(),
@@ -147,7 +149,15 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, SandboxError
         exit_path: place.exit_record(),
         cgroup: limits(facts.resources),
         oom_score_adj: facts.resources.oom_score_adj.unwrap_or(0),
-    })
+    };
+    cdi.apply(&mut container);
+    Ok(container)
+}
+
+/// What the node's specs of the Container Device Interface say of these devices.
+fn devices_by_name(names: &[String]) -> Result<cdi::Edits, SandboxError> {
+    cdi::resolve(&cdi::DIRECTORIES.map(PathBuf::from), names)
+        .map_err(|error| invalid("cdi_devices", error.to_string()))
 }
 
 /// The container's command takes the place of the image's entrypoint and with it of the image's command, its arguments

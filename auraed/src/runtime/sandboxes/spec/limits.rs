@@ -23,6 +23,8 @@ pub(in crate::runtime::sandboxes) fn limits(resources: &api::LinuxResources) -> 
             .map(|limit| (limit.page_size.clone(), limit.bytes))
             .collect(),
         unified: resources.unified.clone().into_iter().collect(),
+        // A limit that nobody keeps is not what the caller was promised.
+        strict: true,
         ..Limits::default()
     }
 }

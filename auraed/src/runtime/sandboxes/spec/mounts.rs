@@ -69,6 +69,7 @@ fn one(facts: &Facts<'_>, mount: &api::ContainerMount, images: &mut Iter<'_, Arc
             api::MountPropagation::Bidirectional => Propagation::Bidirectional,
         },
         mapping: mount.mapping.as_ref().map(mappings),
+        ..Mount::default()
         kind,
     }
 }

@@ -2,15 +2,13 @@
 
 use super::invalid;
 use crate::runtime::sandboxes::error::SandboxError;
+use crate::server::chain;
 use api::SecurityProfileKind as Kind;
 use auraed_api::runtime::v0 as api;
 use auraed_image::ImageConfig;
 use auraed_sandbox::{Capabilities, Seccomp, User, seccomp::Profile};
-use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
-
-/// The longest seccomp profile that is read.
-const PROFILE_BYTES: u64 = 1 << 20;
 
 /// What root may do, and what others keep.
 pub(super) struct Sets {
@@ -56,21 +54,11 @@ pub(super) fn seccomp(security: &api::ProcessSecurity) -> Result<Seccomp, Sandbo
         Kind::Unconfined => Ok(Seccomp::Unconfined),
         Kind::Localhost => {
             let refused = |reason: String| invalid("security.seccomp.localhost", reason);
-            let text = read(&profile.localhost).map_err(|error| refused(error.to_string()))?;
-            let profile = Profile::parse(&text).map_err(|error| refused(error.to_string()))?;
+            let profile =
+                Profile::read(Path::new(&profile.localhost)).map_err(|error| refused(chain(&error)))?;
             Ok(Seccomp::Profile(Arc::new(profile)))
         }
     }
-}
-
-fn read(path: &str) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let file = fs_err::File::open(path)?;
-    file.take(PROFILE_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > PROFILE_BYTES {
-        return Err(std::io::Error::other(format!("{path} is longer than 1 MiB")));
-    }
-    Ok(text)
 }
 
 /// The profile by name, if there is to be one.
