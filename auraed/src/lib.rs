@@ -4,7 +4,7 @@
 //!  main ── config ──► daemon ── builds, spawns, drains ─┐
 //!                                                        │
 //!   socket ─► server (TLS, tenant, method table, one log line a failed request)
-//!               ├─► runtime   exec, signal, images: acts, remembers nothing
+//!               ├─► runtime   exec, signal, images: acts, remembers nothing; sandboxes, one verb at a time
 //!               ├─► schedule  the pod engine: one driver task a pod, which owns all of that pod's state
 //!               ├─► mount     content of volumes
 //!               ├─► network   what a pod is attached to

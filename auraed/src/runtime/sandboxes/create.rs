@@ -69,12 +69,9 @@ impl Shared {
             spec: entry.spec.encode_to_vec(),
             record: entry.record().encode_to_vec(),
         };
-        // Written before anything is made: so a crash in the midst of it is known by its name.
-        let written = self.node.state.put_sandbox(row);
-        let made = match written.await {
-            Ok(()) => self.build(entry).await,
-            Err(error) => Err(error.into()),
-        };
+        // What a crash leaves before the end of both is nobody's, and goes with the next start.
+        let (written, made) = tokio::join!(self.node.state.put_sandbox(row), self.build(entry));
+        let made = written.map_err(SandboxError::from).and(made);
         let (sandbox, addresses, events) = match made {
             Ok(made) => made,
             Err(error) => {

@@ -26,6 +26,7 @@ pub(super) fn write(
         Some(dns) => resolv_conf(dns),
         None => node("/etc/resolv.conf"),
     };
+    let owner = owner(spec);
     let etc = directories.etc(&spec.id);
     files::make_private(&etc)?;
     for (name, content) in [
@@ -33,12 +34,22 @@ pub(super) fn write(
         ("hosts", hosts),
         ("resolv.conf", resolv_conf),
     ] {
-        files::replace(&etc.join(name), content.as_bytes(), 0o644)?;
+        let path = etc.join(name);
+        files::replace(&path, content.as_bytes(), 0o644)?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(&path, Some(user), Some(group))?;
+        }
     }
     if spec.log_directory.is_empty() {
         return Ok(());
     }
     fs_err::create_dir_all(&spec.log_directory)
+}
+
+/// Who is root in a user namespace.
+fn owner(spec: &api::SandboxSpec) -> Option<(u32, u32)> {
+    let mappings = spec::mappings(spec.user_namespace.as_ref()?);
+    mappings.host_uid(0).zip(mappings.host_gid(0))
 }
 
 /// hosts(5).

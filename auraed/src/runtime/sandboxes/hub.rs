@@ -72,3 +72,29 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::sandboxes::record::SandboxRecord;
+
+    #[tokio::test]
+    async fn a_watcher_that_is_too_slow_is_told_so() {
+        let hub = Hub::default();
+        let entry = Entry::new(api::SandboxSpec::default(), SandboxRecord::default());
+        hub.tell(RuntimeEventKind::Created, &entry, "nobody watches");
+        let stop = CancellationToken::new();
+        let mut watcher = hub.watch(stop.clone());
+        hub.tell(RuntimeEventKind::Created, &entry, "first");
+        let event = watcher.next().await.unwrap().unwrap();
+        assert_eq!(event.container, "first");
+        for _ in 0..=WAITING {
+            hub.tell(RuntimeEventKind::Started, &entry, "");
+        }
+        let missed = watcher.next().await.unwrap().unwrap_err();
+        assert!(matches!(missed, SandboxError::Lagged { missed: 1 }), "{missed:?}");
+        stop.cancel();
+        let mut late = hub.watch(stop);
+        assert!(late.next().await.is_none());
+    }
+}

@@ -27,7 +27,6 @@ pub(super) use limits::{limits, merged};
 /// What a container needs beside its spec.
 pub(super) struct Facts<'a> {
     pub(super) spec: &'a api::ContainerSpec,
-    pub(super) sandbox: &'a api::SandboxSpec,
     pub(super) image: &'a Image,
     /// Images that are mounted, in the order of those mounts.
     pub(super) mounted: &'a [Arc<Image>],

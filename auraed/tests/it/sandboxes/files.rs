@@ -159,7 +159,7 @@ async fn containers_of_a_sandbox_share_what_it_says() {
     };
     let made = node.make(on_node).await.unwrap();
     assert_eq!(made.addresses, [""; 0]);
-    let script = "busybox hostname; busybox readlink /proc/1/ns/pid; busybox readlink /proc/self/ns/pid";
+    let script = "busybox hostname; busybox readlink /proc/self/ns/pid";
     let mut spec = container("five", "host", script);
     spec.security = Some(api::ProcessSecurity {
         pid: api::NamespaceMode::Node.into(),
@@ -168,8 +168,59 @@ async fn containers_of_a_sandbox_share_what_it_says() {
     let lines = node.output(spec).await;
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     assert_eq!(lines[0], name);
-    assert_eq!(lines[1], lines[2]);
+    let own = fs_err::read_link("/proc/self/ns/pid").unwrap();
+    assert_eq!(lines[1], own.display().to_string());
     node.discard("pod").await;
     node.discard("host").await;
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn root_of_a_user_namespace_is_nobody_on_the_node() {
+    let Some(node) = Node::new("root_of_a_user_namespace_is_nobody_on_the_node").await else {
+        return;
+    };
+    let range = api::IdMapping {
+        host_id: 1_000_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let users = api::UserNamespace {
+        uids: vec![range],
+        gids: vec![range],
+    };
+    let spec = api::SandboxSpec {
+        user_namespace: Some(users.clone()),
+        ..sandbox("pod")
+    };
+    node.make(spec).await.unwrap();
+    let script = "cat /proc/self/uid_map | busybox tr -s ' '; busybox id -u; busybox stat -c %u /etc/hosts; \
+                  echo x > /file && busybox stat -c %u /file";
+    let mut spec = container("main", "pod", script);
+    spec.security = Some(api::ProcessSecurity {
+        user_namespace: Some(users),
+        ..api::ProcessSecurity::default()
+    });
+    assert_eq!(
+        node.output(spec.clone()).await,
+        [" 0 1000000 65536", "0", "0", "0"]
+    );
+    let file = node
+        .machine
+        .path("state/sandboxes/pod/containers/main/upper/file");
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs_err::metadata(file).unwrap());
+    assert_eq!(owner, 1_000_000);
+    // Another user namespace than the sandbox's is not to be had.
+    spec.id = "other".into();
+    spec.name = "other".into();
+    if let Some(users) = spec
+        .security
+        .as_mut()
+        .and_then(|security| security.user_namespace.as_mut())
+    {
+        users.uids[0].length = 1;
+    }
+    assert!(node.make_container(spec).await.is_err());
+    node.discard("pod").await;
     node.finish().await;
 }

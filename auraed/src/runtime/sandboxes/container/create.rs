@@ -103,7 +103,6 @@ impl Shared {
         let resources = container.resources();
         spec::container(&spec::Facts {
             spec: whole,
-            sandbox: &entry.spec,
             image: &image,
             mounted: &mounted,
             resources: &resources,

@@ -42,7 +42,7 @@ impl Shared {
         let whole = whole.ok_or_else(|| SandboxError::EnvironmentLost {
             id: container.id().to_owned(),
         })?;
-        let started = match self.container_spec(entry, container, &whole) {
+        let started = match self.container_spec(container, &whole) {
             Ok(spec) => match entry
                 .life
                 .run_until_cancelled(sandbox.start_container(spec))
@@ -76,7 +76,6 @@ impl Shared {
 
     fn container_spec(
         &self,
-        entry: &Entry,
         container: &Container,
         whole: &api::ContainerSpec,
     ) -> Result<ContainerSpec, SandboxError> {
@@ -84,7 +83,6 @@ impl Shared {
         let resources = container.resources();
         spec::container(&spec::Facts {
             spec: whole,
-            sandbox: &entry.spec,
             image: &image,
             mounted: &mounted,
             resources: &resources,

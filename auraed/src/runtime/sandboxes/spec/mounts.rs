@@ -24,7 +24,6 @@ pub(super) fn mounts(facts: &Facts<'_>, read_only_root: bool) -> Vec<Mount> {
             source: etc.join(name),
             target,
             read_only: read_only_root,
-            mapping: facts.sandbox.user_namespace.as_ref().map(mappings),
             ..Mount::default()
         })
     });
@@ -69,7 +68,7 @@ fn one(facts: &Facts<'_>, mount: &api::ContainerMount, images: &mut Iter<'_, Arc
             api::MountPropagation::Bidirectional => Propagation::Bidirectional,
         },
         mapping: mount.mapping.as_ref().map(mappings),
-        ..Mount::default()
         kind,
+        ..Mount::default()
     }
 }
