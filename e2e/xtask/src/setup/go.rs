@@ -1,5 +1,5 @@
-//! The control plane, critest and what the images run, built from Go modules. A stamp holds everything that went into a build, so that a build
-//! is done again exactly when that changes.
+//! The control plane, critest, network plugins and what the images run, built from Go modules. A stamp holds everything
+//! that went into a build, so that a build is done again exactly when that changes.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ struct Module {
     flags: &'static str,
 }
 
-const MODULES: [Module; 3] = [
+const MODULES: [Module; 4] = [
     Module {
         directory: "e2e/go/etcd",
         programs: &[("go.etcd.io/etcd/server/v3", "etcd")],
@@ -65,6 +65,35 @@ const MODULES: [Module; 3] = [
         tests: &[("sigs.k8s.io/cri-tools/cmd/critest", "critest")],
         files: None,
         flags: "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=v1.36.0",
+    },
+    // Debian's are of 2022, and know neither GC nor STATUS.
+    Module {
+        directory: "e2e/go/cni",
+        programs: &[
+            (
+                "github.com/containernetworking/plugins/plugins/main/bridge",
+                "cni/bridge",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/main/loopback",
+                "cni/loopback",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/ipam/host-local",
+                "cni/host-local",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/meta/portmap",
+                "cni/portmap",
+            ),
+            (
+                "github.com/containernetworking/plugins/plugins/meta/bandwidth",
+                "cni/bandwidth",
+            ),
+        ],
+        tests: &[],
+        files: None,
+        flags: "-s -w",
     },
 ];
 
@@ -119,6 +148,9 @@ fn build(module: &Module, go: &Path, version: &str, bin: &Path) -> anyhow::Resul
         .arg(format!("{}/", fresh.display()))
         .args(module.programs.iter().map(|(package, _)| *package)))?;
     for (package, name) in module.programs {
+        if let Some(directory) = bin.join(name).parent() {
+            fs_err::create_dir_all(directory)?;
+        }
         let built = fresh.join(program_name(package));
         fs_err::rename(built, bin.join(name)).with_context(|| format!("putting {name} into place"))?;
     }
