@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use auraed_sandbox::{
-    Capabilities, ContainerSpec, Error, ExecSpec, Mount, MountKind, Propagation, Sandbox, Seccomp,
-    StartError, check_mounts,
+    Capabilities, ContainerSpec, Error, ExecSpec, Mount, MountKind, Propagation, Sandbox, SandboxSpec,
+    Seccomp, StartError, check_mounts,
 };
 
 use crate::support::{Fixture, code, exit_of, read_to_end};
@@ -69,15 +69,20 @@ async fn in_container(sandbox: &Sandbox, script: &str) -> String {
 }
 
 /// The sandbox is there before the mounts are made, and the root of this machine may be nobody's to share.
-async fn mounts_are_seen(propagation: Propagation, shared: &str) -> (String, bool, String) {
+async fn mounts_are_seen(
+    propagation: Propagation,
+    adjust: impl FnOnce(&mut SandboxSpec),
+) -> (String, bool, String) {
     let fixture = Fixture::new();
     let mut mounts = HostMounts(Vec::new());
-    let (sandbox, _events) = fixture.sandbox().await;
+    let mut pod = fixture.pod();
+    adjust(&mut pod);
+    let (sandbox, _events) = Sandbox::create(&fixture.host, pod).await.unwrap();
     let source = fixture.path("mnt");
     for name in ["later", "inside", "below"] {
         fs_err::create_dir_all(source.join(name)).unwrap();
     }
-    mounts.bind_on_itself(&source, shared);
+    mounts.bind_on_itself(&source, "--make-rshared");
     mounts.add(&["-t", "tmpfs", "tmpfs"], &source.join("below"));
     fs_err::write(source.join("below/file"), "").unwrap();
     let mut spec = fixture.script("main", "sleep 1000");
@@ -111,14 +116,29 @@ async fn mounts_are_seen(propagation: Propagation, shared: &str) -> (String, boo
 
 #[tokio::test]
 async fn private_mounts_go_neither_way() {
-    let seen = mounts_are_seen(Propagation::Private, "--make-rshared").await;
+    let seen = mounts_are_seen(Propagation::Private, |_| ()).await;
     let expected = ("below:\nfile\n\nlater:\n".to_owned(), false, "file\n".to_owned());
     assert_eq!(sorted(seen), sorted(expected));
 }
 
 #[tokio::test]
 async fn the_hosts_later_mounts_are_followed() {
-    let seen = mounts_are_seen(Propagation::HostToContainer, "--make-rshared").await;
+    let seen = mounts_are_seen(Propagation::HostToContainer, |_| ()).await;
+    let expected = (
+        "below:\nupper\n\nlater:\nfile\n".to_owned(),
+        false,
+        "file\n".to_owned(),
+    );
+    assert_eq!(sorted(seen), sorted(expected));
+}
+
+#[tokio::test]
+async fn the_hosts_later_mounts_are_followed_into_a_user_namespace() {
+    let Some(users) = crate::userns::users_if_supported() else {
+        return;
+    };
+    let in_user_namespace = |pod: &mut SandboxSpec| pod.user_namespace = Some(users);
+    let seen = mounts_are_seen(Propagation::HostToContainer, in_user_namespace).await;
     let expected = (
         "below:\nupper\n\nlater:\nfile\n".to_owned(),
         false,
@@ -129,7 +149,7 @@ async fn the_hosts_later_mounts_are_followed() {
 
 #[tokio::test]
 async fn shared_mounts_go_both_ways() {
-    let seen = mounts_are_seen(Propagation::Bidirectional, "--make-rshared").await;
+    let seen = mounts_are_seen(Propagation::Bidirectional, |_| ()).await;
     let expected = (
         "below:\nupper\n\nlater:\nfile\n".to_owned(),
         true,

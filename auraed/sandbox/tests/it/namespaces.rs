@@ -35,6 +35,7 @@ async fn a_container_joins_anothers_processes() {
     };
     let exec = sandbox.exec("debug", exec).await.unwrap();
     assert_eq!(read_to_end(&exec.stdout).await, "sleep\n");
+    wait_until(|| fixture.output("debug", "stdout").lines().count() == 3);
     // Its end is nobody else's, but the target's is its own.
     sandbox.kill("debug").await.unwrap();
     exit_of(&mut events, "debug").await;

@@ -24,6 +24,11 @@ fn users() -> UserNamespace {
     UserNamespace::create(&[range], &[range]).unwrap()
 }
 
+/// For tests of other things in a user namespace.
+pub(crate) fn users_if_supported() -> Option<UserNamespace> {
+    fixture().map(|_| users())
+}
+
 /// None where the kernel or the file system cannot do it.
 fn fixture() -> Option<Fixture> {
     let fixture = Fixture::new();
