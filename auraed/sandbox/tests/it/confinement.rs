@@ -1,6 +1,5 @@
 //! Profiles, capabilities, devices and users as callers choose them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "what was skipped")]
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -8,8 +7,8 @@ use std::sync::Arc;
 
 use auraed_sandbox::seccomp::Profile;
 use auraed_sandbox::{
-    Capabilities, ContainerSpec, Device, DeviceNumber, ResolvedUser, RunState, Seccomp, StartError, User,
-    apparmor,
+    Capabilities, ContainerSpec, Device, DeviceNumber, Mount, ResolvedUser, Restrictions, RunState, Seccomp,
+    StartError, User, apparmor,
 };
 
 use crate::support::{Fixture, code, exit_of};
@@ -205,6 +204,29 @@ async fn a_directory_of_devices_is_given_as_a_whole() {
     })
     .await;
     assert!(text.contains("no device node"), "{text}");
+}
+
+#[tokio::test]
+async fn a_mount_may_be_of_little_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script");
+    fs_err::write(&script, "#!/bin/sh\n").unwrap();
+    let adjust = |spec: &mut ContainerSpec| {
+        spec.mounts = vec![Mount {
+            source: directory.path().to_owned(),
+            target: "/given".to_owned(),
+            restrictions: Restrictions {
+                no_set_user_id: true,
+                no_devices: true,
+                no_execution: true,
+            },
+            ..Mount::default()
+        }];
+    };
+    let script = "grep ' /given ' /proc/self/mountinfo | grep -oE 'rw,nosuid,nodev,noexec'; touch /given/x && echo written; \
+                  chmod +x /given/script; /given/script 2>&1 | grep -o denied";
+    let (output, _) = Fixture::new().run(adjust, script).await;
+    assert_eq!(output, "rw,nosuid,nodev,noexec\nwritten\ndenied\n");
 }
 
 async fn user_of(user: User) -> (ResolvedUser, String) {

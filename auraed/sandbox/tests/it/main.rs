@@ -15,3 +15,4 @@ mod resources;
 mod security;
 mod support;
 mod userns;
+mod v2;

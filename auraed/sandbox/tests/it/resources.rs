@@ -1,6 +1,5 @@
 //! Limits of containers that run, as the kernel has them, and what it does about them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "what was skipped")]
 
 use auraed_sandbox::cgroup::{Limits, Version};
 use auraed_sandbox::{ContainerSpec, Error, RunState, Sandbox, StartError};

@@ -44,8 +44,7 @@ impl Edits {
             reason,
         };
         for variable in edits.env.iter().flatten() {
-            if !variable.split_once('=').is_some_and(|(name, _)| !name.is_empty()) || variable.contains('\0')
-            {
+            if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) || variable.contains('\0') {
                 return Err(wrong(
                     "an environment variable is not of the form NAME=value".to_owned(),
                 ));
