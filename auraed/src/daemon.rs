@@ -135,6 +135,7 @@ async fn services(
     );
     let health = HealthServer::new(HealthService::from_health_reporter(health));
     let about = About {
+        host: Arc::clone(&foundation.host),
         network: foundation.network.clone(),
         images: config.state_dir.join("images"),
         containers: config.state_dir.join("sandboxes"),
