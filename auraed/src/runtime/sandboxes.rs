@@ -201,7 +201,7 @@ impl Sandboxes {
         &self,
         id: &str,
     ) -> Result<(api::SandboxStatus, Vec<api::ContainerStatus>), SandboxError> {
-        let entry = self.shared.registry.sandbox(id)?;
+        let entry = self.shared.registry.made(id)?;
         let containers = entry.containers();
         let containers = containers.iter().map(|container| container.status()).collect();
         Ok((entry.status(), containers))
@@ -260,7 +260,7 @@ impl Shared {
     fn entries(&self, id: &str, labels: &HashMap<String, String>) -> Result<Vec<Arc<Entry>>, SandboxError> {
         let mut entries = match id {
             "" => self.registry.sandboxes(),
-            id => match self.registry.sandbox(id) {
+            id => match self.registry.made(id) {
                 Ok(entry) => vec![entry],
                 Err(SandboxError::NoSandbox { .. }) => Vec::new(),
                 Err(error) => return Err(error),

@@ -18,6 +18,7 @@ use api::{ContainerState, RuntimeEventKind};
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::{end_sandbox, read_exit_record};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +82,9 @@ impl Shared {
         if entry.is_gone() || entry.phase() == Phase::Released {
             return Ok(());
         }
+        // Plugins take their part of it out of the namespace, so it is held until they have.
+        let sandbox = entry.sandbox().ok().filter(|_| entry.own_network());
+        let namespace = sandbox.and_then(|sandbox| sandbox.network_namespace().ok());
         if entry.phase() == Phase::Ready {
             self.end_processes(entry).await?;
             self.settle_containers(entry, Ending::Killed).await;
@@ -95,7 +99,7 @@ impl Shared {
         if entry.own_network() {
             self.node
                 .network
-                .detach(id, None)
+                .detach(id, namespace.as_ref().map(AsFd::as_fd))
                 .await
                 .map_err(|source| SandboxError::Network {
                     action: "give back",

@@ -101,12 +101,13 @@ impl Shared {
             }
             entry.set_running(sandbox, addresses);
             self.registry.restore(entry);
+            let told: HashSet<String> = runs.iter().map(|run| run.name.clone()).collect();
             for run in runs {
                 if let Some(container) = entry.container(&run.name) {
                     self.apply(entry, &container, listen::told(run));
                 }
             }
-            self.settle_untold(entry).await;
+            self.settle_untold(entry, &told).await;
             self.listen(entry, events);
             tracing::info!(sandbox = entry.id(), "a sandbox is here again");
             return;
@@ -145,10 +146,9 @@ impl Shared {
 
     /// Containers that were said to run and of which the init does not tell: it knows no more than the newest run of
     /// each name, and each has one.
-    async fn settle_untold(&self, entry: &Entry) {
+    async fn settle_untold(&self, entry: &Entry, told: &HashSet<String>) {
         for container in entry.containers() {
-            let live_pid = container.status().pid;
-            if container.state() == ContainerState::Running && live_pid == 0 {
+            if container.state() == ContainerState::Running && !told.contains(container.id()) {
                 let change = match self.recorded(entry, &container).await {
                     Some(run) => listen::exited(run),
                     None => listen::lost(Ending::Unknown),

@@ -143,6 +143,15 @@ impl Registry {
         by_beginning(&self.lock().sandboxes, id)?.ok_or_else(not_found)
     }
 
+    /// The same, once it came to be.
+    pub(super) fn made(&self, id: &str) -> Result<Arc<Entry>, SandboxError> {
+        let entry = self.sandbox(id)?;
+        if entry.phase() == Phase::Making {
+            return Err(SandboxError::NoSandbox { id: id.to_owned() });
+        }
+        Ok(entry)
+    }
+
     /// The container of an id, or of the unique beginning of one.
     pub(super) fn container(&self, id: &str) -> Result<InSandbox, SandboxError> {
         let not_found = || SandboxError::NoContainer { id: id.to_owned() };

@@ -1,4 +1,4 @@
-//! Specs of the API as the kernel seam wants them. Plain functions: what they are given was checked before.
+//! Specs of the API as the kernel seam wants them. What is given was checked before; files of the node may be read.
 
 mod limits;
 mod mounts;
@@ -25,15 +25,15 @@ use std::sync::Arc;
 pub(super) use limits::{limits, merged};
 
 /// What a container needs beside its spec.
-pub(super) struct Facts<'a> {
-    pub(super) spec: &'a api::ContainerSpec,
-    pub(super) image: &'a Image,
+pub(super) struct Facts {
+    pub(super) spec: api::ContainerSpec,
+    pub(super) image: Arc<Image>,
     /// Images that are mounted, in the order of those mounts.
-    pub(super) mounted: &'a [Arc<Image>],
+    pub(super) mounted: Vec<Arc<Image>>,
     /// What is in force.
-    pub(super) resources: &'a api::LinuxResources,
-    pub(super) images: &'a Store,
-    pub(super) directories: &'a Directories,
+    pub(super) resources: api::LinuxResources,
+    pub(super) images: Store,
+    pub(super) directories: Directories,
 }
 
 /// A sandbox to make.
@@ -103,7 +103,7 @@ pub(super) fn ports(spec: &api::SandboxSpec) -> Vec<PortMapping> {
 ///
 /// # Errors
 /// [`SandboxError::Invalid`] with what only the image or a file on the node can tell.
-pub(super) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, SandboxError> {
+pub(super) fn container(facts: &Facts) -> Result<ContainerSpec, SandboxError> {
     let Facts { spec, image, .. } = facts;
     let security = spec.security.clone().unwrap_or_default();
     let place: ContainerPlace = facts.directories.container(&spec.sandbox, &spec.id);
@@ -146,7 +146,7 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<ContainerSpec, SandboxError
         },
         log_path: PathBuf::from(&spec.log_path),
         exit_path: place.exit_record(),
-        cgroup: limits(facts.resources),
+        cgroup: limits(&facts.resources),
         oom_score_adj: facts.resources.oom_score_adj.unwrap_or(0),
     };
     cdi.apply(&mut container);

@@ -1,6 +1,5 @@
 //! Writing down a container. Its directories are made by its start.
 
-use crate::files;
 use crate::runtime::sandboxes::entry::{Container, Entry};
 use crate::runtime::sandboxes::error::SandboxError;
 use crate::runtime::sandboxes::record::{ContainerRecord, now};
@@ -12,7 +11,6 @@ use auraed_api::runtime::v0 as api;
 use auraed_image::{Image, Reference};
 use auraed_state::ContainerRow;
 use prost::Message as _;
-use std::io;
 use std::sync::Arc;
 
 impl Sandboxes {
@@ -97,20 +95,11 @@ impl Shared {
         container: &Container,
         whole: &api::ContainerSpec,
     ) -> Result<(), SandboxError> {
-        let record = container.record();
         // Now that it is known its images stay: those that were removed in between are missed here.
-        let (image, mounted) = spec::used(&self.node.images, &record)?;
-        let resources = container.resources();
-        spec::container(&spec::Facts {
-            spec: whole,
-            image: &image,
-            mounted: &mounted,
-            resources: &resources,
-            images: &self.node.images,
-            directories: &self.node.directories,
-        })?;
+        let facts = self.facts(container, whole.clone())?;
         // The file first: what is in SQLite can be started.
-        self.keep(whole).await?;
+        self.keep(facts).await?;
+        let record = container.record();
         let row = ContainerRow {
             id: whole.id.clone(),
             sandbox: whole.sandbox.clone(),
@@ -123,55 +112,6 @@ impl Shared {
         }
         self.tell(RuntimeEventKind::Created, entry, container.id());
         Ok(())
-    }
-
-    /// Writes the whole spec, with the values of its environment, into memory.
-    async fn keep(&self, whole: &api::ContainerSpec) -> Result<(), SandboxError> {
-        let path = self.node.directories.spec(&whole.sandbox, &whole.id);
-        let directory = self.node.directories.specs(&whole.sandbox);
-        let bytes = whole.encode_to_vec();
-        let writing = tokio::task::spawn_blocking(move || {
-            files::make_private(&directory)?;
-            files::replace(&path, &bytes, 0o600)
-        });
-        let written = writing
-            .await
-            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-        written.map_err(|source| SandboxError::Files {
-            action: "keep the spec of container",
-            id: whole.id.clone(),
-            source,
-        })
-    }
-
-    /// The whole spec; absent if memory has lost it.
-    pub(super) async fn whole_spec(
-        &self,
-        container: &Container,
-    ) -> Result<Option<api::ContainerSpec>, SandboxError> {
-        let path = self
-            .node
-            .directories
-            .spec(&container.spec.sandbox, container.id());
-        let read = tokio::task::spawn_blocking(move || files::read(&path)).await;
-        let read = read.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-        let bytes = read.map_err(|source| SandboxError::Files {
-            action: "read the spec of container",
-            id: container.id().to_owned(),
-            source,
-        })?;
-        Ok(bytes.and_then(|bytes| api::ContainerSpec::decode(bytes.as_slice()).ok()))
-    }
-
-    pub(super) async fn remove_spec(&self, sandbox: &str, container: &str) {
-        let path = self.node.directories.spec(sandbox, container);
-        let removing = tokio::task::spawn_blocking(move || fs_err::remove_file(path));
-        match removing.await {
-            Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(container, %error, "the spec of a container is left in memory");
-            }
-            _ => {}
-        }
     }
 
     /// That a container which is there is the one that is wanted.

@@ -3,20 +3,19 @@
 use crate::runtime::sandboxes::entry::{Container, Entry};
 use crate::runtime::sandboxes::error::SandboxError;
 use crate::runtime::sandboxes::registry::InSandbox;
-use crate::runtime::sandboxes::{Sandboxes, Shared, listen, spec};
+use crate::runtime::sandboxes::{Sandboxes, Shared, listen};
 use crate::server::chain;
 use api::ContainerState;
 use auraed_api::runtime::v0 as api;
-use auraed_sandbox::{ContainerSpec, StartError};
+use auraed_sandbox::StartError;
 use std::sync::Arc;
 
 impl Sandboxes {
     /// Runs a created container; returns when its program was executed.
     ///
     /// # Errors
-    /// [`SandboxError::NoContainer`], [`SandboxError::State`], [`SandboxError::NotReady`],
-    /// [`SandboxError::EnvironmentLost`]. [`SandboxError::Start`] and what else makes it impossible leaves the container
-    /// exited.
+    /// [`SandboxError::NoContainer`], [`SandboxError::State`], [`SandboxError::NotReady`]. [`SandboxError::Start`] and what
+    /// else makes it impossible leaves the container exited.
     pub(crate) async fn start_container(&self, id: &str) -> Result<(), SandboxError> {
         let InSandbox { entry, container } = self.shared.registry.container(id)?;
         let shared = Arc::clone(&self.shared);
@@ -38,11 +37,7 @@ impl Sandboxes {
 impl Shared {
     async fn start(&self, entry: &Entry, container: &Container) -> Result<(), SandboxError> {
         let sandbox = entry.sandbox()?;
-        let whole = self.whole_spec(container).await?;
-        let whole = whole.ok_or_else(|| SandboxError::EnvironmentLost {
-            id: container.id().to_owned(),
-        })?;
-        let started = match self.container_spec(container, &whole) {
+        let started = match self.planned(container).await {
             Ok(spec) => match entry
                 .life
                 .run_until_cancelled(sandbox.start_container(spec))
@@ -72,23 +67,6 @@ impl Shared {
                 Err(error)
             }
         }
-    }
-
-    fn container_spec(
-        &self,
-        container: &Container,
-        whole: &api::ContainerSpec,
-    ) -> Result<ContainerSpec, SandboxError> {
-        let (image, mounted) = spec::used(&self.node.images, &container.record())?;
-        let resources = container.resources();
-        spec::container(&spec::Facts {
-            spec: whole,
-            image: &image,
-            mounted: &mounted,
-            resources: &resources,
-            images: &self.node.images,
-            directories: &self.node.directories,
-        })
     }
 }
 

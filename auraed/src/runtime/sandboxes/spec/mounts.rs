@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(in crate::runtime::sandboxes) const ETC: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
 /// The sandbox's own files where the caller mounts nothing, then the caller's.
-pub(super) fn mounts(facts: &Facts<'_>, read_only_root: bool) -> Vec<Mount> {
+pub(super) fn mounts(facts: &Facts, read_only_root: bool) -> Vec<Mount> {
     let wanted = &facts.spec.mounts;
     let etc = facts.directories.etc(&facts.spec.sandbox);
     let own = ETC.iter().filter_map(|name| {
@@ -44,7 +44,7 @@ fn depth(mount: &api::ContainerMount) -> usize {
     parts.filter(|part| !part.is_empty()).count()
 }
 
-fn one(facts: &Facts<'_>, mount: &api::ContainerMount, images: &mut Iter<'_, Arc<Image>>) -> Mount {
+fn one(facts: &Facts, mount: &api::ContainerMount, images: &mut Iter<'_, Arc<Image>>) -> Mount {
     let image = if mount.image.is_empty() {
         None
     } else {
