@@ -8,9 +8,9 @@ const REAL_TIME: i32 = 34;
 
 /// signal(7), from 1 on: the numbers of x86 and ARM.
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-    "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// A signal by number or by name, with or without `SIG`.
@@ -20,7 +20,8 @@ pub(crate) fn number(text: &str) -> Option<i32> {
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let real_time = |base: i32, offset: i32| Some(base + offset).filter(|number| (REAL_TIME..=64).contains(number));
+    let real_time =
+        |base: i32, offset: i32| Some(base + offset).filter(|number| (REAL_TIME..=64).contains(number));
     if let Some(offset) = name.strip_prefix("RTMIN") {
         return match offset.strip_prefix('+') {
             Some(offset) => real_time(REAL_TIME, offset.parse().ok()?),
@@ -67,7 +68,17 @@ mod tests {
         ] {
             assert_eq!(number(text), Some(expected), "{text}");
         }
-        for text in ["", "SIGFOO", "0", "65", "-1", "SIGRTMIN+99", "RTMIN-1", "RTMAX+1", "RTMAX-99"] {
+        for text in [
+            "",
+            "SIGFOO",
+            "0",
+            "65",
+            "-1",
+            "SIGRTMIN+99",
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMAX-99",
+        ] {
             assert_eq!(number(text), None, "{text}");
         }
     }

@@ -3,8 +3,8 @@
 //! A lock guards the map, and nobody waits under it. A driver that panics (a fault of ours) takes no other down: its pod
 //! runs on, and is recovered as after a crash of the daemon.
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 

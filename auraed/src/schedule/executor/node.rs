@@ -14,10 +14,10 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::recorder::Recorder;
 use super::{Adopted, Executor, Inputs, Kept, Recorded};
+use crate::files;
 use crate::mount;
 use crate::network::PodNetwork;
 use crate::schedule::engine::Directories;
-use crate::files;
 use crate::schedule::handler::{self, Target};
 use crate::schedule::machine::{Action, HookKind, Index, Input, ProbeKind, Probed};
 use crate::schedule::places::Places;

@@ -12,10 +12,10 @@ use auraed_types::pod::{Port, VolumeSource};
 use auraed_types::{Pod, QosClass};
 
 use super::node::{Cell, Task};
+use crate::files;
 use crate::mount::empty_directory;
 use crate::network::Request;
 use crate::schedule::machine::{Input, SandboxFacts};
-use crate::files;
 use crate::schedule::{etc, spec};
 use crate::server::chain;
 

@@ -6,8 +6,8 @@ use auraed_types::pod::{Volume, VolumeSource};
 use auraed_types::{Pod, VolumeName};
 
 use super::node::Task;
-use crate::mount::{empty_directory, files as content, host_path};
 use crate::files;
+use crate::mount::{empty_directory, files as content, host_path};
 use crate::schedule::machine::Input;
 use crate::schedule::places::Places;
 use crate::server::chain;
