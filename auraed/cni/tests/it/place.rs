@@ -16,7 +16,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Directories of one test.
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
-    reference: Option<PathBuf>,
+    /// Debian's tree, and the plugins.
+    reference: Option<(PathBuf, PathBuf)>,
+}
+
+/// Which of the reference plugins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Debian's, that speak 1.0.0 at most.
+    Debian,
+    /// Today's, that speak 1.1.0.
+    Today,
 }
 
 impl Place {
@@ -33,7 +43,7 @@ impl Place {
     }
 
     /// Also with the reference plugins. `None`, with a message, where they or the rights to use them are missing.
-    pub(crate) fn with_reference(test: &str) -> Option<Place> {
+    pub(crate) fn with_reference(of: Of, test: &str) -> Option<Place> {
         let skipped = |reason: &str| {
             let required = std::env::var_os("AURAE_E2E_REQUIRED").is_some();
             assert!(!required, "{test}: {reason}");
@@ -43,13 +53,13 @@ impl Place {
             skipped("needs root");
             return None;
         }
-        let Some(tree) = reference_plugins() else {
+        let Some((tree, plugins)) = reference_plugins(of) else {
             skipped("needs the reference plugins: cargo xtask setup");
             return None;
         };
         let mut place = Place::new();
         place.write_iptables("iptables", &tree);
-        place.reference = Some(tree);
+        place.reference = Some((tree, plugins));
         Some(place)
     }
 
@@ -71,7 +81,7 @@ impl Place {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        let reference = self.reference.as_ref().map(|tree| tree.join("usr/lib/cni"));
+        let reference = self.reference.as_ref().map(|(_, plugins)| plugins.clone());
         Settings {
             plugins: [self.path("bin")].into_iter().chain(reference).collect(),
             records: self.path("cni/results"),
@@ -96,7 +106,7 @@ impl Place {
 
     /// Not from the start: portmap's CHECK looks for every rule in it, also for IPv4 alone.
     pub(crate) fn add_ip6tables(&self) {
-        if let Some(tree) = &self.reference {
+        if let Some((tree, _)) = &self.reference {
             self.write_iptables("ip6tables", tree);
         }
     }
@@ -131,14 +141,19 @@ impl Place {
     }
 }
 
-/// What `cargo xtask setup` unpacked, or what is installed.
-fn reference_plugins() -> Option<PathBuf> {
+/// What `cargo xtask setup` unpacked and built.
+fn reference_plugins(of: Of) -> Option<(PathBuf, PathBuf)> {
     let cache = match std::env::var_os("AURAE_CACHE") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".cache/aurae"),
     };
     let tree = cache.join("debian/cni");
-    tree.join("usr/lib/cni/bridge").is_file().then_some(tree)
+    let plugins = match of {
+        Of::Debian => tree.join("usr/lib/cni"),
+        Of::Today => cache.join("bin/cni"),
+    };
+    let there = tree.is_dir() && plugins.join("bridge").is_file();
+    there.then_some((tree, plugins))
 }
 
 pub(crate) fn names(directory: &Path) -> Vec<String> {

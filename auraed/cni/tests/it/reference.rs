@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use auraed_cni::{Attachment, Bandwidth, Error, NetworkConfig, PortMapping, capability};
 
-use crate::place::{Place, ask, list, names, namespace, on_node, path_of, run, serve, within};
+use crate::place::{Of, Place, ask, list, names, namespace, on_node, path_of, run, serve, within};
 
 const ONE: &str = r#"[{"subnet": "10.123.0.0/24"}]"#;
 const BOTH: &str = r#"[{"subnet": "fd00:123::/64"}], [{"subnet": "10.123.0.0/24"}]"#;
@@ -75,12 +75,23 @@ fn traces() -> (usize, usize) {
 
 #[test]
 fn a_chain_gives_a_network_that_can_be_checked_and_goes_again() {
-    let Some(place) = Place::with_reference("a_chain_gives_a_network_that_can_be_checked_and_goes_again")
-    else {
-        return;
-    };
+    let test = "a_chain_gives_a_network_that_can_be_checked_and_goes_again";
+    if let Some(place) = Place::with_reference(Of::Debian, test) {
+        lives_and_goes(&place, "1.0.0");
+    }
+}
+
+#[test]
+fn so_it_does_with_the_plugins_of_today() {
+    let test = "so_it_does_with_the_plugins_of_today";
+    if let Some(place) = Place::with_reference(Of::Today, test) {
+        lives_and_goes(&place, "1.1.0");
+    }
+}
+
+fn lives_and_goes(place: &Place, version: &str) {
     on_node(|| async {
-        let (runtime, config) = (place.runtime(), chain(&place, "1.0.0", ONE));
+        let (runtime, config) = (place.runtime(), chain(place, version, ONE));
         runtime.status(&config).await.unwrap();
         let pod = namespace();
         let wanted = attachment("pod-1", &pod);
@@ -88,7 +99,7 @@ fn a_chain_gives_a_network_that_can_be_checked_and_goes_again() {
         let addresses = added.addresses("eth0");
         assert_eq!(addresses.len(), 1);
         assert_eq!(runtime.added("pod-1", "eth0").await.unwrap(), Some(added));
-        assert_eq!(leases(&place).len(), 1);
+        assert_eq!(leases(place).len(), 1);
 
         within(&pod, || serve(80));
         assert_eq!(
@@ -132,7 +143,7 @@ fn a_chain_gives_a_network_that_can_be_checked_and_goes_again() {
                 .await
                 .unwrap()
         );
-        assert_eq!((leases(&place), place.records()), (vec![], vec![]));
+        assert_eq!((leases(place), place.records()), (vec![], vec![]));
         assert_eq!(traces().1, 0, "{}", run("ip", &["-o", "link"]));
         assert!(
             within(&pod, || run("ip", &["-o", "link"])).lines().count() == 1,
@@ -150,9 +161,34 @@ fn a_chain_gives_a_network_that_can_be_checked_and_goes_again() {
 }
 
 #[test]
+fn collecting_leaves_what_is_valid() {
+    let Some(place) = Place::with_reference(Of::Today, "collecting_leaves_what_is_valid") else {
+        return;
+    };
+    on_node(|| async {
+        let (runtime, config) = (place.runtime(), chain(&place, "1.1.0", ONE));
+        let (a, b, c) = (namespace(), namespace(), namespace());
+        for (id, namespace) in [("a", &a), ("b", &b), ("c", &c)] {
+            let wanted = attachment(id, namespace);
+            runtime.add(&config, &wanted).await.unwrap();
+        }
+        assert_eq!(leases(&place).len(), 3);
+        let errors = runtime.collect(Some(&config), |id| id != "c").await;
+        assert!(
+            errors.is_empty(),
+            "they take GC, though they have nothing to do for it: {errors:?}"
+        );
+        assert_eq!((leases(&place).len(), place.records().len()), (2, 2));
+        runtime.check("a", "eth0", &path_of(&a)).await.unwrap();
+    });
+}
+
+#[test]
 fn addresses_of_both_families_are_carried_in_the_networks_order() {
-    let Some(place) = Place::with_reference("addresses_of_both_families_are_carried_in_the_networks_order")
-    else {
+    let Some(place) = Place::with_reference(
+        Of::Debian,
+        "addresses_of_both_families_are_carried_in_the_networks_order",
+    ) else {
         return;
     };
     place.add_ip6tables();
@@ -181,7 +217,7 @@ fn addresses_of_both_families_are_carried_in_the_networks_order() {
 
 #[test]
 fn every_version_that_the_plugins_speak_works() {
-    let Some(place) = Place::with_reference("every_version_that_the_plugins_speak_works") else {
+    let Some(place) = Place::with_reference(Of::Debian, "every_version_that_the_plugins_speak_works") else {
         return;
     };
     on_node(|| async {
@@ -229,8 +265,10 @@ fn every_version_that_the_plugins_speak_works() {
 
 #[test]
 fn what_a_namespace_leaves_goes_with_the_configuration_of_then() {
-    let Some(place) = Place::with_reference("what_a_namespace_leaves_goes_with_the_configuration_of_then")
-    else {
+    let Some(place) = Place::with_reference(
+        Of::Debian,
+        "what_a_namespace_leaves_goes_with_the_configuration_of_then",
+    ) else {
         return;
     };
     on_node(|| async {
@@ -251,7 +289,10 @@ fn what_a_namespace_leaves_goes_with_the_configuration_of_then() {
 
 #[test]
 fn an_interrupted_addition_is_taken_back_at_the_next_start() {
-    let Some(place) = Place::with_reference("an_interrupted_addition_is_taken_back_at_the_next_start") else {
+    let Some(place) = Place::with_reference(
+        Of::Debian,
+        "an_interrupted_addition_is_taken_back_at_the_next_start",
+    ) else {
         return;
     };
     place.plugin(
