@@ -75,10 +75,12 @@ spec:
             pause >= jiff::SignedDuration::from_secs(9),
             "started again after {pause:?}"
         );
-        test.pod("crashing", "it waits again", looping).await?;
-        // A kubelet keeps one dead run: between an end and the wait for the next start it has just removed the one before.
-        let previous = test.kubectl.run(["logs", "crashing", "--previous"])?;
-        ensure!(previous == "run\n", "{previous:?}");
+        // A kubelet keeps one dead run: right after an end it has just removed the one before, which the status still names.
+        wait::until(PATIENCE, "the log of the run before", async || {
+            let previous = test.kubectl.run(["logs", "crashing", "--previous"])?;
+            Ok((previous == "run\n").then_some(()))
+        })
+        .await?;
         says(&test, "crashing", &["BackOff"]).await?;
         Ok(())
     });
