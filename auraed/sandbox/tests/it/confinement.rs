@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use auraed_sandbox::network::namespace;
 use auraed_sandbox::seccomp::Profile;
 use auraed_sandbox::{
-    Capabilities, ContainerSpec, Device, DeviceNumber, Mount, ResolvedUser, Restrictions, RunState, Seccomp,
-    StartError, User, apparmor,
+    Capabilities, ContainerSpec, Device, DeviceNumber, IdMapping, Mount, NetworkNamespace, ResolvedUser,
+    Restrictions, RunState, Sandbox, Seccomp, StartError, User, UserNamespace, apparmor,
 };
 
 use crate::support::{Fixture, code, exit_of};
@@ -105,6 +106,50 @@ async fn a_profile_may_depend_on_capabilities() {
     }
 }
 
+/// A program that makes one call, exit(7), by the interface of 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+fn old_interface() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const CODE: [u8; 12] = [0xb8, 1, 0, 0, 0, 0xbb, 7, 0, 0, 0, 0xcd, 0x80]; // mov eax, 1; mov ebx, 7; int 0x80
+    let mut program = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    let mut words = |words: &[u64]| program.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    // Entry, program headers, section headers; flags and sizes.
+    words(&[BASE + 120, 64, 0, 0x0038_0040_0000_0000, 1]);
+    // One segment with everything, to be read and executed.
+    words(&[5 << 32 | 1, 0, BASE, BASE, 132, 132, 0x1000]);
+    program.extend(CODE);
+    program
+}
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn programs_of_32_bits_run_only_by_leave_of_a_profile() {
+    use std::os::unix::fs::PermissionsExt;
+    let run = async |seccomp: Seccomp| {
+        let fixture = Fixture::new();
+        let program = fixture.path("root/bin/old");
+        fs_err::write(&program, old_interface()).unwrap();
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let adjust = |spec: &mut ContainerSpec| {
+            spec.args = vec!["/bin/old".to_owned()];
+            spec.seccomp = seccomp;
+        };
+        code(&fixture.run(adjust, "").await.1)
+    };
+    if run(Seccomp::Unconfined).await != (7, 0) {
+        println!("skipped: this kernel has no 32-bit programs");
+        return;
+    }
+    assert_eq!(run(Seccomp::Default).await, (159, 31));
+    let listed = r#"{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [{"names": ["execve", "exit"], "action": "SCMP_ACT_ALLOW"}]}"#;
+    assert_eq!(run(profile(listed)).await, (7, 0));
+    assert_eq!(
+        run(profile(&listed.replace(", \"SCMP_ARCH_X86\"", ""))).await,
+        (159, 31)
+    );
+}
+
 #[tokio::test]
 async fn ambient_capabilities_are_kept_by_users_who_are_not_root() {
     let adjust = |spec: &mut ContainerSpec| {
@@ -163,6 +208,49 @@ async fn a_container_is_given_devices_with_the_access_asked_for() {
         null.gid()
     );
     assert_eq!(output, expected);
+}
+
+/// Nodes cannot be made in a user namespace, so that they are made before it is entered.
+#[tokio::test]
+async fn a_container_in_a_user_namespace_has_its_devices() {
+    let fixture = Fixture::new();
+    if !fixture.host.user_namespaces_supported() {
+        println!("skipped: no user namespaces on this machine");
+        return;
+    }
+    let range = IdMapping {
+        host_id: 500_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let users = UserNamespace::create(&[range], &[range]).unwrap();
+    let mut pod = fixture.pod();
+    pod.network = NetworkNamespace::Namespace(namespace(Some(&users)).unwrap());
+    pod.user_namespace = Some(users);
+    let (sandbox, mut events) = Sandbox::create(&fixture.host, pod).await.unwrap();
+    let script = "echo x > /dev/void && echo void; stat -c '%a %u %t %T' /dev/mine; head -c 1 /dev/mine > /tmp/x && \
+                  stat -c %s /tmp/x; mknod /tmp/null c 1 3 2>&1 | grep -o 'not permitted'";
+    let mut spec = fixture.script("main", script);
+    let device = |inside: &str, number: u32, owner| Device {
+        host_path: "/dev/null".into(),
+        container_path: inside.to_owned(),
+        permissions: "rw".to_owned(),
+        mode: Some(if owner == 0 { 0o666 } else { 0o600 }),
+        owner: Some((owner, owner)),
+        number: Some(DeviceNumber {
+            block: false,
+            major: 1,
+            minor: number,
+        }),
+    };
+    spec.devices = vec![device("/dev/void", 3, 0), device("/dev/mine", 9, 500_000)];
+    sandbox.start_container(spec).await.unwrap();
+    exit_of(&mut events, "main").await;
+    fixture.finish(sandbox).await;
+    assert_eq!(
+        fixture.output("main", "stdout"),
+        "void\n600 0 1 9\n1\nnot permitted\n"
+    );
 }
 
 #[tokio::test]
