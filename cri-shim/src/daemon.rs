@@ -9,21 +9,20 @@
 use std::io;
 use std::time::Duration;
 
-use cri_api::v1::image_service_server::ImageServiceServer;
-use cri_api::v1::runtime_service_server::RuntimeServiceServer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::aurae::Aurae;
+use crate::dispatch::Services;
 use crate::flags::Flags;
 use crate::listener::{BindError, Listener};
 use crate::notify;
 use crate::shim::Shim;
 use crate::streams::Streams;
 
-/// The largest message that kubelet and crictl send or take, in bytes.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Calls that one connection may have under way: kubelet has one for all, and a stop may take long.
+const CALLS: u32 = 1024;
 
 /// How long calls that are under way may take once the shim stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -114,14 +113,15 @@ fn outcome(
 
 async fn serve(listener: Listener, shim: Shim) -> Result<(), tonic::transport::Error> {
     let stop = shim.stop.clone();
-    let runtime = RuntimeServiceServer::new(shim.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let images = ImageServiceServer::new(shim).max_decoding_message_size(MAX_MESSAGE_BYTES);
     Server::builder()
+        .max_concurrent_streams(CALLS)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(runtime)
-        .add_service(images)
-        .serve_with_incoming_shutdown(listener.connections(), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(
+            Services::new(shim),
+            listener.connections(),
+            stop.cancelled_owned(),
+        )
         .await
 }
 

@@ -19,6 +19,8 @@ pub mod privileges;
 pub mod streams;
 
 mod aurae;
+mod deadline;
+mod dispatch;
 mod image;
 mod listener;
 mod notify;

@@ -8,7 +8,7 @@ use auraed_api::runtime::v0 as api;
 use cri_api::v1 as cri;
 use tonic::Status;
 
-use crate::daemon::MAX_MESSAGE_BYTES;
+use crate::dispatch::MAX_MESSAGE_BYTES;
 use crate::shim::Shim;
 
 /// Of one answer, for all that is not output.

@@ -1,5 +1,7 @@
 //! auraed goes away and comes back.
 
+use std::time::Duration;
+
 use cri_api::v1 as cri;
 use tonic::Code;
 
@@ -35,6 +37,35 @@ fn the_shim_outlives_auraed_and_finds_it_again() {
             let status = cri.container_status(&container).await.unwrap().status.unwrap();
             assert_eq!(status.state(), cri::ContainerState::ContainerRunning);
             assert_eq!(cri.run_sandbox(&config).await, sandbox);
+            cri.remove_sandbox(&sandbox).await;
+        },
+    );
+}
+
+#[test]
+fn calls_under_way_end_before_the_shim_does() {
+    on_own_node(
+        "calls_under_way_end_before_the_shim_does",
+        "drain",
+        async |node, mut cri| {
+            let config = sandbox_config("drain");
+            let sandbox = cri.run_sandbox(&config).await;
+            let container = cri
+                .run_container(&sandbox, &container_config("main", FOREVER), &config)
+                .await;
+            let programs = node.programs();
+            let (_, pid) = programs.iter().find(|(name, _)| *name == "cri-shim").unwrap();
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            let stop = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            };
+            let mut other = cri.clone();
+            let slow = other.exec(&container, &["sh", "-c", "sleep 1; echo done"], 0);
+            let (done, ()) = tokio::join!(slow, stop);
+            assert_eq!(done.unwrap().stdout, b"done\n");
+            node.kill_shim();
+            node.start_shim().unwrap();
             cri.remove_sandbox(&sandbox).await;
         },
     );

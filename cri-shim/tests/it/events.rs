@@ -38,9 +38,9 @@ fn events_tell_of_each_change_and_go_on_after_auraed_died() {
         "events",
         async |node, mut cri| {
             let mut events = cri.events().await;
-            // The first sandbox may be made before the watch stands; its events are then missing, its container's not.
             let first_config = sandbox_config("first");
             let first = cri.run_sandbox(&first_config).await;
+            until(&mut events, &first, Kind::ContainerCreatedEvent).await;
             let config = container_config("main", FOREVER);
             let container = cri.run_container(&first, &config, &first_config).await;
             let started = until(&mut events, &container, Kind::ContainerStartedEvent).await;
