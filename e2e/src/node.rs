@@ -180,6 +180,8 @@ cgroup_root = \"{cgroup}\"
 bridge = \"aurae{index}\"
 subnet = \"{subnet}\"
 table = \"aurae{index}\"
+# The machine's own would count otherwise.
+cni_config_dir = \"{dir}/net.d\"
 
 [log]
 level = \"{level}\"

@@ -330,6 +330,48 @@ async fn plugins_are_told_what_a_sandbox_wants() {
 }
 
 #[tokio::test]
+async fn a_user_namespaces_network_is_made_by_plugins_too() {
+    let name = "a_user_namespaces_network_is_made_by_plugins_too";
+    let Some(mut machine) = machine(name, "auto") else {
+        return;
+    };
+    configure(&machine, "1.0.0");
+    machine.start().await;
+    let Some(node) = Node::on(machine).await else {
+        return;
+    };
+    let mapping = vec![api::IdMapping {
+        host_id: 200_000,
+        container_id: 0,
+        length: 65_536,
+    }];
+    let mut spec = sandbox("s");
+    spec.user_namespace = Some(api::UserNamespace {
+        uids: mapping.clone(),
+        gids: mapping,
+    });
+    let made = make(&node, spec).await.unwrap();
+    let inside = node
+        .machine
+        .inside("nsenter")
+        .arg(format!("--net=/proc/{}/ns/net", made.pid))
+        .args(["ip", "-o", "address"])
+        .output()
+        .unwrap();
+    let inside = String::from_utf8(inside.stdout).unwrap();
+    assert!(
+        inside.contains(&format!("inet {}/24", made.addresses[0])),
+        "{inside}"
+    );
+    assert!(inside.contains("inet 127.0.0.1/8"), "{inside}");
+    let of = |process: &str, kind: &str| fs_err::read_link(format!("/proc/{process}/ns/{kind}")).unwrap();
+    assert_ne!(of(&made.pid.to_string(), "net"), of("self", "net"));
+    discard(&node, "s").await;
+    assert_eq!((leases(&node.machine), records(&node.machine)), (0, 0));
+    finish(node).await;
+}
+
+#[tokio::test]
 async fn a_daemon_killed_while_plugins_work_leaves_nothing() {
     let Some(mut machine) = machine("a_daemon_killed_while_plugins_work_leaves_nothing", "auto") else {
         return;
