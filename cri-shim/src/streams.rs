@@ -13,15 +13,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use auraed_api::runtime::v0::ContainerReference;
 use auraed_client::Client;
+use cri_shim_relay::{Pod, Rejection, Relay};
 use cri_shim_streaming::Options;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+mod listen;
 mod tokens;
 
 use tokens::Tokens;
 
 /// What a token stands for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Asked {
     Exec { container: String, options: Options },
     Attach { container: String, options: Options },
@@ -38,8 +45,8 @@ pub struct Streams {
 struct Shared {
     address: SocketAddr,
     tokens: Tokens<Asked>,
-    #[expect(dead_code, reason = "the sessions' way to auraed")]
-    client: Client,
+    relay: Relay,
+    stop: CancellationToken,
 }
 
 impl Streams {
@@ -48,16 +55,19 @@ impl Streams {
     /// # Errors
     /// If it cannot listen.
     pub async fn start(listen: SocketAddr, client: Client) -> io::Result<Self> {
-        let listener = tokio::net::TcpListener::bind(listen).await?;
-        let address = listener.local_addr()?;
-        let shared = Shared {
-            address,
+        let listener = TcpListener::bind(listen).await?;
+        let shared = Arc::new(Shared {
+            address: listener.local_addr()?,
             tokens: Tokens::new(),
-            client,
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+            relay: Relay::new(client),
+            stop: CancellationToken::new(),
+        });
+        tokio::spawn(listen::accept(
+            listener,
+            Arc::downgrade(&shared),
+            shared.stop.clone(),
+        ));
+        Ok(Self { shared })
     }
 
     /// Where it listens.
@@ -100,5 +110,67 @@ impl Streams {
     }
 
     /// Accepts no more, and waits until every session has ended, or for as long as the caller waits.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.relay.finished().await;
+    }
 }
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Shared {
+    /// Answers one request: with 101, and a session behind it, where all is well.
+    async fn serve(&self, request: Parts) -> Response<String> {
+        let answer = match self.asked(&request) {
+            Ok(Asked::Exec { container, options }) => {
+                self.relay.exec(reference(container), options, request).await
+            }
+            Ok(Asked::Attach { container, options }) => {
+                self.relay.attach(reference(container), options, request).await
+            }
+            Ok(Asked::PortForward { sandbox, ports }) => {
+                let pod = Pod {
+                    id: sandbox.clone(),
+                    name: sandbox,
+                    uid: String::new(),
+                };
+                self.relay.port_forward(pod, ports, request)
+            }
+            Err(rejection) => Err(rejection),
+        };
+        answer.unwrap_or_else(Rejection::response)
+    }
+
+    /// What the token of a path stands for. A token that is tried under another verb is used up, too.
+    fn asked(&self, request: &Parts) -> Result<Asked, Rejection> {
+        if !matches!(request.method, Method::GET | Method::POST) {
+            let message = "GET for WebSocket, POST for SPDY/3.1";
+            return Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, message));
+        }
+        let unknown = || Rejection::new(StatusCode::NOT_FOUND, "404 page not found");
+        let path = request.uri.path().strip_prefix('/').unwrap_or_default();
+        let (verb, token) = path.split_once('/').ok_or_else(unknown)?;
+        let asked = self.tokens.take(token).ok_or_else(unknown)?;
+        let meant = match &asked {
+            Asked::Exec { .. } => "exec",
+            Asked::Attach { .. } => "attach",
+            Asked::PortForward { .. } => "portforward",
+        };
+        if verb == meant { Ok(asked) } else { Err(unknown()) }
+    }
+}
+
+/// A container of the executive.
+fn reference(container: String) -> ContainerReference {
+    ContainerReference {
+        pod: String::new(),
+        container,
+    }
+}
+
+#[cfg(test)]
+mod tests;

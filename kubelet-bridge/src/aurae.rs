@@ -18,7 +18,7 @@ pub struct Aurae {
     config: ClientConfig,
     /// What drives pods.
     pub control: Client,
-    /// Logs and exec.
+    /// Logs, exec, attach and port-forward.
     pub streams: Client,
 }
 

@@ -7,12 +7,13 @@
 //!      client CA, or a bearer token by TokenReview ───┘                  └─── SubjectAccessReview on nodes/<subresource>
 //! ```
 //!
-//! The endpoints hold no state: pods come from [`Pods`], logs and exec from auraed. When the API server is away, whoever
+//! The endpoints hold no state: pods come from [`Pods`], logs and streams from auraed. When the API server is away, whoever
 //! is not in a cache is refused, as kubelet does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cri_shim_relay::Relay;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
@@ -20,6 +21,7 @@ use crate::aurae::Aurae;
 use crate::cluster::Cluster;
 use crate::flags::Settings;
 
+mod attach;
 mod authentication;
 mod authorization;
 mod cache;
@@ -30,6 +32,7 @@ mod healthz;
 mod listen;
 mod logs;
 mod pods;
+mod port_forward;
 mod refusal;
 mod route;
 
@@ -69,6 +72,7 @@ pub enum ServerError {
 struct Shared {
     configuration: Value,
     aurae: Aurae,
+    relay: Relay,
     pods: Arc<dyn Pods>,
     authentication: Authentication,
     authorization: Authorization,
@@ -100,6 +104,7 @@ impl Server {
         let address = listener.local_addr().unwrap_or(settings.listen);
         let shared = Arc::new(Shared {
             configuration,
+            relay: Relay::new(aurae.streams.clone()),
             aurae,
             pods,
             authentication: Authentication::new(cluster.clone()),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use crate::session::Disconnected;
-use crate::spdy::{Gone, StreamReader, StreamWriter};
+use crate::spdy::{self, Gone, StreamReader, StreamWriter};
 use crate::tunnel::Tunnel;
 use crate::upgrade::{self, Accepted, Known, Rejection};
 
@@ -123,6 +123,28 @@ pub struct Forward {
     pub reader: Reader,
     /// What goes to the client.
     pub writer: Writer,
+    /// Whether the client still wants it.
+    pub presence: Presence,
+}
+
+/// Tells when a connection is over.
+#[derive(Debug)]
+pub struct Presence(Watched);
+
+#[derive(Debug)]
+enum Watched {
+    Stream(spdy::Presence),
+    Channels(mpsc::Sender<(u8, Bytes)>),
+}
+
+impl Presence {
+    /// Resolves when the client has given the connection up, or is gone; or when both sides have ended it.
+    pub async fn over(&self) {
+        match &self.0 {
+            Watched::Stream(stream) => stream.over().await,
+            Watched::Channels(queue) => queue.closed().await,
+        }
+    }
 }
 
 /// What a client sends on one connection. Once dropped, the rest is thrown away.

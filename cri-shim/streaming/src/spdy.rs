@@ -28,7 +28,7 @@ pub(crate) mod session;
 
 pub(crate) use connection::Connection;
 pub(crate) use header::Headers;
-pub(crate) use stream::{Stream, StreamReader, StreamWriter};
+pub(crate) use stream::{Presence, Stream, StreamReader, StreamWriter};
 pub(crate) use table::Gone;
 
 /// What came on a stream.

@@ -12,7 +12,7 @@ use http::request::Parts;
 
 use super::listen::PeerCertificate;
 use super::refusal::Refusal;
-use super::{Shared, configz, exec, healthz, logs, pods};
+use super::{Shared, attach, configz, exec, healthz, logs, pods, port_forward};
 
 /// All endpoints.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -32,8 +32,22 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             "/exec/{namespace}/{pod}/{uid}/{container}",
             get(exec::exec_with_uid).post(exec::exec_with_uid),
         )
-        .route("/attach/{*rest}", not_yet("attach"))
-        .route("/portForward/{*rest}", not_yet("port-forward"))
+        .route(
+            "/attach/{namespace}/{pod}/{container}",
+            get(attach::attach).post(attach::attach),
+        )
+        .route(
+            "/attach/{namespace}/{pod}/{uid}/{container}",
+            get(attach::attach_with_uid).post(attach::attach_with_uid),
+        )
+        .route(
+            "/portForward/{namespace}/{pod}",
+            get(port_forward::port_forward).post(port_forward::port_forward),
+        )
+        .route(
+            "/portForward/{namespace}/{pod}/{uid}",
+            get(port_forward::port_forward_with_uid).post(port_forward::port_forward_with_uid),
+        )
         .route("/run/{*rest}", not_yet("run"))
         .route("/checkpoint/{*rest}", not_yet("checkpoint"))
         .route("/stats/{*rest}", not_yet("stats"))

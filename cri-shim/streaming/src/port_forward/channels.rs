@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::{Forward, Reader, Sink, Source};
+use super::{Forward, Presence, Reader, Sink, Source, Watched};
 use crate::activity::{Activity, PING_TIME};
 use crate::frame;
 use crate::session::{CLOSING_TIME, Disconnected};
@@ -54,6 +54,7 @@ impl Channels {
             inputs.push(input);
             forwards.push_back(Forward {
                 port: *port,
+                presence: Presence(Watched::Channels(sender.clone())),
                 reader: Reader(Source::Channel(receiver)),
                 writer: super::Writer(Sink::Channels(Writer {
                     data,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Forward, Reader, Sink, Source, Writer, ports};
+use super::{Forward, Presence, Reader, Sink, Source, Watched, Writer, ports};
 use crate::spdy::{Connection, Headers, Stream, header};
 
 /// How long a client may take to open the second stream of a pair.
@@ -97,6 +97,7 @@ impl Streams {
         };
         Some(Forward {
             port: port(&data.headers)?,
+            presence: Presence(Watched::Stream(data.writer.presence())),
             reader: Reader(Source::Stream(data.reader)),
             writer: Writer(Sink::Streams {
                 data: Some(data.writer),

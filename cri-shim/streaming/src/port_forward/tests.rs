@@ -101,6 +101,26 @@ async fn clients_without_names_are_paired_by_number() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_given_up_is_over() {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let mut client = Client::new(client);
+    let mut forwards = open(server, Protocol::Spdy, &[]).await;
+    client.open(&headers("error", "7", "x")).await;
+    let stream = client.open(&headers("data", "7", "x")).await;
+    let mut forward = forwards.next().await.unwrap();
+    // Its own end is not the whole connection's.
+    client.send(stream, b"", true).await;
+    assert_eq!(forward.reader.read().await, Ok(None));
+    tokio::select! {
+        biased;
+        () = forward.presence.over() => panic!("it goes on"),
+        () = tokio::task::yield_now() => {}
+    }
+    client.reset(stream).await;
+    forward.presence.over().await;
+}
+
+#[tokio::test]
 async fn what_is_no_connection_is_refused() {
     let mut client = Client::new(start(Protocol::Spdy, &[]));
     let long = "x".repeat(200);

@@ -36,6 +36,20 @@ pub(crate) struct StreamReader {
     ended: bool,
 }
 
+/// Tells when a stream is over.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    id: u32,
+    table: Arc<Table>,
+}
+
+impl Presence {
+    /// Resolves when both sides have ended the stream, or one has reset it, or the client is gone.
+    pub(crate) async fn over(&self) {
+        self.table.over(self.id).await;
+    }
+}
+
 /// What goes to a client on a stream. Dropping it before its end resets the stream.
 #[derive(Debug)]
 pub(crate) struct StreamWriter {
@@ -91,6 +105,14 @@ impl StreamReader {
 }
 
 impl StreamWriter {
+    /// Tells when the stream is over.
+    pub(crate) fn presence(&self) -> Presence {
+        Presence {
+            id: self.id,
+            table: Arc::clone(&self.table),
+        }
+    }
+
     /// Sends data, as soon as the client takes it.
     pub(crate) async fn write(&mut self, mut data: Bytes) -> Result<(), Gone> {
         while !data.is_empty() {

@@ -149,6 +149,19 @@ impl Table {
         self.state().streams.contains_key(&stream)
     }
 
+    /// Resolves when a stream is over, both ways.
+    pub(super) async fn over(&self, stream: u32) {
+        loop {
+            let changed = self.windows.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.is_open(stream) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// The highest number that the client has used.
     pub(super) fn last(&self) -> u32 {
         self.state().last
@@ -170,6 +183,8 @@ impl Table {
             side(entry);
             if entry.ended && entry.queue.is_none() {
                 state.streams.remove(&stream);
+                drop(state);
+                self.windows.notify_waiters();
             }
         }
     }

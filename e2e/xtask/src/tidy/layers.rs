@@ -20,6 +20,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cri-api", &[]),
     ("translation", &["auraed-api", "auraed-types", "cri-api"]),
     ("cri-shim-streaming", &[]),
+    // A client's streams on one side, auraed's calls on the other.
+    (
+        "cri-shim-relay",
+        &["auraed-api", "auraed-client", "cri-shim-streaming"],
+    ),
     (
         "auraed",
         &[
@@ -43,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auraed-types",
             "auraed-client",
             "translation",
+            "cri-shim-relay",
             "cri-shim-streaming",
         ],
     ),
@@ -53,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auraed-types",
             "auraed-client",
             "cri-api",
+            "cri-shim-relay",
             "cri-shim-streaming",
             "translation",
         ],
