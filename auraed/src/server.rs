@@ -38,6 +38,13 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Requests that one connection may have under way.
 const STREAMS_PER_CONNECTION: u32 = 1024;
 
+/// Bytes of one request that wait for whoever handles it: over a Unix socket this is as fast as more would be.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same of all requests of a connection together. Were it less, a few programs that do not read what is sent to them
+/// would hold up every other request.
+const CONNECTION_WINDOW: u32 = STREAMS_PER_CONNECTION * STREAM_WINDOW;
+
 /// Why the API stopped serving.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,8 +72,8 @@ pub async fn serve(
     let service = Instrument::new(services, stop.clone());
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .serve_with_incoming_shutdown(service, incoming, stop.cancelled())
         .await;

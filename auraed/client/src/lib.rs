@@ -140,8 +140,9 @@ impl Client {
 fn endpoint() -> Endpoint {
     // The name is that of the daemon's certificate; the connector alone knows the socket.
     Endpoint::from_static("http://auraed")
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
+        // As the daemon has them: a few streams that nobody reads must not hold up the others of the connection.
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(64 * 1024 * 1024)
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
 }
