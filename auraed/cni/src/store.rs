@@ -1,4 +1,4 @@
-//! The records on the disk: a file an attachment, whole at any instruction, and there for good once it is written.
+//! The records on the disk: a file an attachment, whole at any instruction, and there until it is removed.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -50,7 +50,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes a record over the one that is there. On return it outlives a power loss.
+    /// Writes a record over the one that is there. On return a power loss leaves this one or that one.
     pub(crate) fn put(&self, record: &Record) -> Result<(), Error> {
         let path = self.path(&record.attachment.id, &record.attachment.interface);
         let bytes = record.encode()?;
@@ -64,8 +64,13 @@ impl Store {
             let mut file = options.open(&new)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
+            let first = !path.exists();
             fs_err::rename(&new, &path)?;
-            std::fs::File::open(&self.directory)?.sync_all()
+            // Of two whole ones either may be there after a power loss, which ends the attachment; but one must.
+            if first {
+                std::fs::File::open(&self.directory)?.sync_all()?;
+            }
+            Ok(())
         };
         write().map_err(|source| Error::Record {
             action: "write",
