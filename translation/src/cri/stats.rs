@@ -97,7 +97,7 @@ fn memory(cgroup: &aurae::CgroupStats, now: i64) -> cri::MemoryUsage {
 fn swap(cgroup: &aurae::CgroupStats, limits: &aurae::LinuxResources, now: i64) -> Option<cri::SwapUsage> {
     let used = cgroup.swap_usage_bytes?;
     let limit = match (limits.memory_bytes, limits.memory_swap_bytes) {
-        (Some(memory), Some(both)) if both >= memory => u64::try_from(both - memory).ok(),
+        (Some(memory @ 0..), Some(both)) => u64::try_from(both.saturating_sub(memory)).ok(),
         _ => None,
     };
     Some(cri::SwapUsage {

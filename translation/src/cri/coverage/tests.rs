@@ -335,6 +335,67 @@ fn what_is_said_of_a_field_is_done() {
     assert!(count > 100, "{count} fields");
 }
 
+/// Values at the ends of what a field can hold.
+fn extremes(kind: &Kind) -> Vec<Value> {
+    let text = [
+        "",
+        "/",
+        "..",
+        "/../..",
+        "\0",
+        "localhost/",
+        "ü\u{202e}",
+        "-1",
+        "9".repeat(400).as_str(),
+    ]
+    .map(|text| Value::String(text.to_owned()));
+    match kind {
+        Kind::String => text.to_vec(),
+        Kind::Bytes => vec![Value::Bytes(vec![0xff, 0].into())],
+        Kind::Bool => vec![Value::Bool(false)],
+        Kind::Int32 => vec![Value::I32(i32::MIN), Value::I32(-1), Value::I32(i32::MAX)],
+        Kind::Int64 => vec![Value::I64(i64::MIN), Value::I64(-1), Value::I64(i64::MAX)],
+        Kind::Uint32 => vec![Value::U32(0), Value::U32(u32::MAX)],
+        Kind::Uint64 => vec![Value::U64(0), Value::U64(u64::MAX)],
+        Kind::Enum(_) => vec![Value::EnumNumber(-1), Value::EnumNumber(99)],
+        _ => Vec::new(),
+    }
+}
+
+/// A request is taken or refused with its field; whatever it holds, it is no reason to fall over.
+#[test]
+fn extreme_values_are_taken_or_refused() {
+    let pool = pool();
+    let mut refused = 0;
+    for root in ROOTS {
+        each(root, &mut Vec::new(), &mut |path| {
+            let names: Vec<_> = path.iter().map(|field| field.name).collect();
+            let shown = format!("{}.{}", root.name, names.join("."));
+            let mut asked = Asked::least();
+            prepare(&shown, &mut asked);
+            let mut message = asked.root(root, &pool);
+            let kind = last_kind(&message.descriptor(), path);
+            for value in extremes(&kind) {
+                set(&mut message, path, Some(value));
+                if let Err(error) = asked.with(root, &message).reaches() {
+                    assert!(!error.fields.is_empty() && !error.to_string().is_empty());
+                    refused += 1;
+                }
+            }
+        });
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+fn last_kind(of: &MessageDescriptor, path: &[&'static Field]) -> Kind {
+    let (first, rest) = path.split_first().unwrap();
+    let kind = of.get_field_by_name(first.name).unwrap().kind();
+    match &kind {
+        Kind::Message(of) if !rest.is_empty() => last_kind(of, rest),
+        _ => kind,
+    }
+}
+
 #[test]
 fn the_page_is_fresh() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/coverage-cri.md");
