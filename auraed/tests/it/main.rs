@@ -19,3 +19,4 @@ mod schedule_races;
 mod schedule_recovery;
 mod schedule_volumes;
 mod start;
+mod streams;

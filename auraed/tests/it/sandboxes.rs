@@ -1,5 +1,6 @@
 //! Sandboxes and containers, one verb at a time.
 
+mod confinement;
 mod exits;
 mod figures;
 mod files;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use tonic::{Status, Streaming};
 
 /// A sandbox of the least kind.
-fn sandbox(id: &str) -> api::SandboxSpec {
+pub(crate) fn sandbox(id: &str) -> api::SandboxSpec {
     api::SandboxSpec {
         id: id.into(),
         name: id.into(),
@@ -26,7 +27,7 @@ fn sandbox(id: &str) -> api::SandboxSpec {
 }
 
 /// A container of the least kind that runs a script.
-fn container(id: &str, sandbox: &str, script: &str) -> api::ContainerSpec {
+pub(crate) fn container(id: &str, sandbox: &str, script: &str) -> api::ContainerSpec {
     api::ContainerSpec {
         id: id.into(),
         sandbox: sandbox.into(),
@@ -64,7 +65,7 @@ impl Events {
 }
 
 impl Node {
-    async fn make(&self, spec: api::SandboxSpec) -> Result<api::SandboxStatus, Status> {
+    pub(crate) async fn make(&self, spec: api::SandboxSpec) -> Result<api::SandboxStatus, Status> {
         let request = api::CreateSandboxRequest { spec: Some(spec) };
         let made = self.client.sandboxes().create_sandbox(request).await?;
         Ok(made.into_inner().sandbox.unwrap())
@@ -92,12 +93,12 @@ impl Node {
         self.client.sandboxes().remove_sandbox(request).await.unwrap();
     }
 
-    async fn make_container(&self, spec: api::ContainerSpec) -> Result<(), Status> {
+    pub(crate) async fn make_container(&self, spec: api::ContainerSpec) -> Result<(), Status> {
         let request = api::CreateContainerRequest { spec: Some(spec) };
         self.client.containers().create_container(request).await.map(drop)
     }
 
-    async fn start_container(&self, id: &str) -> Result<(), Status> {
+    pub(crate) async fn start_container(&self, id: &str) -> Result<(), Status> {
         let request = api::StartContainerRequest { id: id.into() };
         self.client.containers().start_container(request).await.map(drop)
     }
@@ -122,7 +123,7 @@ impl Node {
         self.client.containers().remove_container(request).await.unwrap();
     }
 
-    async fn get_container(&self, id: &str) -> Result<api::ContainerStatus, Status> {
+    pub(crate) async fn get_container(&self, id: &str) -> Result<api::ContainerStatus, Status> {
         let request = api::GetContainerRequest { id: id.into() };
         let found = self.client.containers().get_container(request).await?;
         Ok(found.into_inner().container.unwrap())
