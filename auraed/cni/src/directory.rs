@@ -13,10 +13,12 @@ use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
@@ -38,8 +40,11 @@ pub struct Directory {
 struct Inner {
     path: PathBuf,
     inotify: Option<AsyncFd<OwnedFd>>,
-    watched: Mutex<Vec<i32>>,
+    watched: Mutex<Watches>,
 }
+
+/// What is watched, and by which number.
+type Watches = Vec<(i32, PathBuf)>;
 
 /// What a directory says.
 #[derive(Debug, Default)]
@@ -149,13 +154,28 @@ impl Inner {
         let mut happened = false;
         loop {
             match reader.next() {
-                Ok(_) => happened = true,
+                Ok(event) => happened |= !self.is_unfinished(&event),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return happened,
                 // Then it is better to look once too often.
                 Err(_) => return true,
             }
         }
+    }
+
+    /// A file that came into being by itself is being written: it is told again when that is done.
+    fn is_unfinished(&self, event: &inotify::Event<'_>) -> bool {
+        let Some(name) = event.file_name() else {
+            return false;
+        };
+        let is_new = event.events().contains(ReadFlags::CREATE) && !event.events().contains(ReadFlags::ISDIR);
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = watched.iter().find(|(watch, _)| *watch == event.wd());
+        let Some((_, directory)) = directory.filter(|_| is_new) else {
+            return false;
+        };
+        let found = std::fs::symlink_metadata(directory.join(OsStr::from_bytes(name.to_bytes())));
+        found.is_ok_and(|found| found.is_file() && found.nlink() == 1)
     }
 
     fn scan(&self) -> Selected {
@@ -166,7 +186,7 @@ impl Inner {
     }
 
     /// Each directory is watched before it is read.
-    fn select(&self, watches: &mut Vec<i32>) -> Selected {
+    fn select(&self, watches: &mut Watches) -> Selected {
         let mut selected = Selected::default();
         if !self.watch_directory(watches) {
             return selected;
@@ -195,7 +215,7 @@ impl Inner {
         selected
     }
 
-    fn load(&self, file: &Path, watches: &mut Vec<i32>) -> Result<NetworkConfig, String> {
+    fn load(&self, file: &Path, watches: &mut Watches) -> Result<NetworkConfig, String> {
         let bytes = read(file)?;
         let is_list = file.extension() == Some(OsStr::new("conflist"));
         let parsed = if is_list {
@@ -218,7 +238,7 @@ impl Inner {
     }
 
     /// Whether the directory is there; if not, the nearest one above it is watched.
-    fn watch_directory(&self, watches: &mut Vec<i32>) -> bool {
+    fn watch_directory(&self, watches: &mut Watches) -> bool {
         loop {
             if self.watch_one(&self.path, changes(), watches) || self.path.is_dir() {
                 return true;
@@ -244,13 +264,13 @@ impl Inner {
         }
     }
 
-    fn watch_one(&self, path: &Path, flags: WatchFlags, watches: &mut Vec<i32>) -> bool {
+    fn watch_one(&self, path: &Path, flags: WatchFlags, watches: &mut Watches) -> bool {
         let Some(inotify) = &self.inotify else {
             return false;
         };
         match inotify::add_watch(inotify, path, flags) {
             Ok(watch) => {
-                watches.push(watch);
+                watches.push((watch, path.to_owned()));
                 true
             }
             Err(Errno::NOENT | Errno::NOTDIR) => false,
@@ -261,11 +281,12 @@ impl Inner {
         }
     }
 
-    fn replace_watches(&self, watches: Vec<i32>) {
+    fn replace_watches(&self, watches: Watches) {
         let Some(inotify) = &self.inotify else { return };
         // The holder assigns a whole value.
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        for old in watched.iter().filter(|old| !watches.contains(old)) {
+        let still = |old: i32| watches.iter().any(|(watch, _)| *watch == old);
+        for (old, _) in watched.iter().filter(|(old, _)| !still(*old)) {
             // It may have gone with its directory.
             let _ = inotify::remove_watch(inotify, *old);
         }

@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -82,6 +83,30 @@ async fn a_directory_that_comes_later_is_noticed() {
     };
     let (found, ()) = tokio::join!(waiting, making);
     assert_eq!(name(&found), Some("late"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_waits_until_it_is_whole() {
+    let (place, directory) = directory();
+    fs_err::create_dir_all(directory.path()).unwrap();
+    fs_err::write(directory.path().join("2.conflist"), list("old")).unwrap();
+    assert_eq!(name(&directory.current().await), Some("old"));
+    let mut new = fs_err::File::create(directory.path().join("1.conflist")).unwrap();
+    let (first, second) = (list("new"), "\n");
+    new.write_all(first.as_bytes()).unwrap();
+    let meanwhile = directory.current().await;
+    assert_eq!((name(&meanwhile), meanwhile.problems.len()), (Some("old"), 0));
+    new.write_all(second.as_bytes()).unwrap();
+    drop(new);
+    assert_eq!(name(&directory.current().await), Some("new"));
+    // What is linked to is whole from the start.
+    let whole = place.path().join("whole");
+    fs_err::write(&whole, list("linked")).unwrap();
+    fs_err::hard_link(&whole, directory.path().join("0.conflist")).unwrap();
+    assert_eq!(name(&directory.current().await), Some("linked"));
+    fs_err::remove_file(directory.path().join("0.conflist")).unwrap();
+    fs_err::os::unix::fs::symlink(&whole, directory.path().join("0.conflist")).unwrap();
+    assert_eq!(name(&directory.current().await), Some("linked"));
 }
 
 #[tokio::test]
