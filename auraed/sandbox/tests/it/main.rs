@@ -3,6 +3,7 @@
 mod cgroup;
 mod confinement;
 mod container;
+mod escape;
 mod exec;
 mod lifecycle;
 mod logs;
