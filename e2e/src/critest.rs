@@ -27,7 +27,7 @@ use crate::scratch::Scratch;
 /// Pins the digest of an image that only its registry has.
 const LEFT_OUT: &str = "public image with digest should be pulled";
 /// Far more than a run takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// How exec, attach and port forwarding are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

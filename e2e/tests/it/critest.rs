@@ -2,20 +2,27 @@
 //! left of what they made.
 //!
 //! One node a transport, in network namespaces of their own, so that both runs go on beside each other. docs/critest.md
-//! lists what does not apply; a specification that finds a new reason not to apply is noticed here.
+//! lists what does not apply; a specification that finds a new reason not to apply is noticed here. What cgroups do is
+//! also tried on a kernel with cgroup v2 alone.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use e2e::critest::{Ground, Report, Transport};
+use e2e::home;
 use e2e::leftovers::Snapshot;
 use e2e::scratch::Scratch;
 use e2e::suite::{ground, skip};
 
 /// How many pass where AppArmor is missing; more where it is not.
 const PASSED: usize = 107;
+/// What the second kernel runs: what has to do with cgroups, and the rest of its kind.
+const ON_CGROUP_V2: &str = "Container runtime|Container OOM|Multiple Containers|PodSandbox|Idempotence";
+/// The table in it.
 const NOT_APPLICABLE: &str = include_str!("../../../docs/critest.md");
 
 #[test]
@@ -30,6 +37,41 @@ fn critest_passes_over_websocket() {
         "critest-ws",
         Transport::Websocket,
     );
+}
+
+#[test]
+fn critest_passes_on_cgroup_v2() {
+    let name = "critest_passes_on_cgroup_v2";
+    if skip(name) {
+        return;
+    }
+    let Some(tool) = crate::v2::tool(name) else { return };
+    let scratch = &ground().scratch;
+    if let Err(error) = run_on_cgroup_v2(&tool) {
+        scratch.mark_failed();
+        panic!("{error:?}\n");
+    }
+}
+
+/// The same program there; its scratch must be on a file system that can be overlay's upper one.
+fn run_on_cgroup_v2(tool: &Path) -> anyhow::Result<()> {
+    let program = home::product("e2e")?;
+    let script = format!(
+        "mkdir -p /var/tmp/aurae-e2e && mount -t tmpfs -o mode=755 none /var/tmp/aurae-e2e && \
+         {} critest --focus '{ON_CGROUP_V2}' && echo all is well",
+        program.to_str().context("a path")?
+    );
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "300"]).arg(tool);
+    command.args(["-m", "3G", "--", "sh", "-c", &script]);
+    let output = command.stdin(std::process::Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success() && said.lines().any(|line| line.trim() == "all is well"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 fn critest_passes(test: &str, name: &str, transport: Transport) {

@@ -15,10 +15,18 @@ use e2e::suite::{Ground, on_ground, with_images};
 /// Seconds for boot, pods and all; fork and exec are several times slower there.
 const LIMIT: &str = "120";
 
-fn tool() -> Option<PathBuf> {
+/// The tool, or the word that the test is skipped without it.
+pub(crate) fn tool(test: &str) -> Option<PathBuf> {
     let named = std::env::var_os("AURAE_V2_KERNEL").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/tools/v2-kernel");
-    named.or(Some(beside)).filter(|path| path.is_file())
+    let found = named.or(Some(beside)).filter(|path| path.is_file());
+    if found.is_none() {
+        skipped(
+            test,
+            "there is no v2-kernel beside the repository, and AURAE_V2_KERNEL names none",
+        );
+    }
+    found
 }
 
 /// Checks after each step, so that the first that fails ends the run with its line.
@@ -136,13 +144,7 @@ fn script(ground: &Ground) -> anyhow::Result<PathBuf> {
 #[test]
 fn a_pods_life_on_cgroup_v2() {
     let name = "a_pods_life_on_cgroup_v2";
-    let Some(tool) = tool() else {
-        skipped(
-            name,
-            "there is no v2-kernel beside the repository, and AURAE_V2_KERNEL names none",
-        );
-        return;
-    };
+    let Some(tool) = tool(name) else { return };
     on_ground(name, async |ground| {
         let script = script(ground)?;
         // /tmp is another there; the script and the programs are read from this machine's root.
