@@ -103,9 +103,8 @@ pub(crate) fn conformance() -> ExitCode {
     say(
         "conformance: not yet. It will run, against this node on the suite's own control plane:
   - e2e.test of Kubernetes 1.37, the specs labelled NodeConformance, then Conformance, with one worker node;
-  - critest of cri-tools, once cri-shim serves the CRI;
   - the same specs against kubelet and containerd, to tell the suite's failures from ours.
-Until then `make test` runs the node against the real control plane.",
+Until then `make test` runs the node against the real control plane, and critest against cri-shim.",
     );
     ExitCode::from(2)
 }
