@@ -2,6 +2,7 @@
 
 use super::status::Failure;
 use crate::runtime::Sandboxes;
+use crate::runtime::sandboxes::SandboxError;
 use crate::schedule::{Change, Engine, Watch};
 use auraed_api::schedule::v0 as api;
 use auraed_api::schedule::v0::schedule_service_server::ScheduleService;
@@ -32,7 +33,11 @@ impl ScheduleService for Schedule {
     async fn now(&self, request: Request<api::NowRequest>) -> Result<Response<api::NowResponse>, Status> {
         let pod = pod(request.into_inner().pod)?;
         if self.sandboxes.has(pod.id.as_str()) {
-            return Err(Failure::argument("pod.id", "is the id of a sandbox of this node").into_status());
+            return Err(Failure::from(SandboxError::Foreign {
+                id: pod.id.to_string(),
+                what: "sandbox",
+            })
+            .into_status());
         }
         let status = self.engine.now(pod).await.map_err(Failure::from)?;
         Ok(Response::new(api::NowResponse {

@@ -11,7 +11,9 @@ use api::RuntimeEventKind;
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::{Events, NetworkNamespace, Sandbox, UserNamespace, end_sandbox};
 use auraed_state::SandboxRow;
+use auraed_types::Problem;
 use prost::Message as _;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -209,10 +211,19 @@ async fn user_namespace(entry: &Arc<Entry>) -> Result<Option<UserNamespace>, San
     let made = making
         .await
         .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
-    let failed = |source| SandboxError::Files {
-        action: "make a user namespace for sandbox",
-        id: entry.id().to_owned(),
-        source,
-    };
-    made.map(Some).map_err(failed)
+    made.map(Some).map_err(|error| match error.kind() {
+        // The kernel, or what it is asked through, does not take these ranges.
+        ErrorKind::InvalidInput => SandboxError::Invalid {
+            what: "sandbox",
+            problems: vec![Problem {
+                field: "user_namespace".to_owned(),
+                reason: error.to_string(),
+            }],
+        },
+        _ => SandboxError::Files {
+            action: "make a user namespace for sandbox",
+            id: entry.id().to_owned(),
+            source: error,
+        },
+    })
 }

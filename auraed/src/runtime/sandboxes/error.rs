@@ -66,6 +66,14 @@ pub enum SandboxError {
         /// Whose it is: an id.
         owner: String,
     },
+    /// The id is that of something else: sandboxes and pods share directories, cgroups and network.
+    #[error("{id:?} is the id of a {what} of this node")]
+    Foreign {
+        /// The id.
+        id: String,
+        /// `pod` or `sandbox`.
+        what: &'static str,
+    },
     /// Nothing can be made in the sandbox, or asked of it, any more.
     #[error("sandbox {id:?} has stopped")]
     NotReady {
@@ -154,7 +162,9 @@ impl SandboxError {
             Self::NoImage { .. } => (Code::NotFound, "IMAGE_NOT_FOUND"),
             Self::NoHandler { .. } => (Code::InvalidArgument, "NO_RUNTIME_HANDLER"),
             Self::Ambiguous { .. } => (Code::FailedPrecondition, "AMBIGUOUS"),
-            Self::Differs { .. } | Self::NameTaken { .. } => (Code::AlreadyExists, "EXISTS"),
+            Self::Differs { .. } | Self::NameTaken { .. } | Self::Foreign { .. } => {
+                (Code::AlreadyExists, "EXISTS")
+            }
             Self::NotReady { .. } => (Code::FailedPrecondition, "SANDBOX_STOPPED"),
             Self::State { .. } => (Code::FailedPrecondition, "CONTAINER_STATE"),
             Self::EnvironmentLost { .. } => (Code::FailedPrecondition, "ENVIRONMENT_LOST"),

@@ -1,6 +1,6 @@
 //! `aurae.runtime.v0.SandboxService` and `ContainerService`: messages in, messages out.
 
-use super::{Filter, Sandboxes};
+use super::{Filter, SandboxError, Sandboxes};
 use crate::runtime::writable::WritableLayers;
 use crate::schedule::Engine;
 use crate::server::status::Failure;
@@ -58,7 +58,11 @@ impl SandboxService for SandboxCalls {
         let spec = request.into_inner().spec;
         let spec = spec.ok_or_else(|| Failure::argument("spec", "must be given"))?;
         if self.engine.has(&spec.id) {
-            return Err(Failure::argument("spec.id", "is the id of a pod of this node").into_status());
+            return Err(Failure::from(SandboxError::Foreign {
+                id: spec.id,
+                what: "pod",
+            })
+            .into_status());
         }
         let sandbox = Some(self.sandboxes.create(spec).await.map_err(Failure::from)?);
         Ok(Response::new(api::CreateSandboxResponse { sandbox }))

@@ -1,8 +1,10 @@
 //! What is refused, and what may be repeated.
 
 use super::{container, sandbox};
-use crate::node::Node;
+use crate::node::{Node, pod, shell};
 use auraed_api::runtime::v0 as api;
+use auraed_api::runtime::v0::RestartPolicy;
+use auraed_api::schedule::v0::NowRequest;
 use std::collections::HashSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -129,6 +131,22 @@ async fn what_is_not_to_be_had_is_refused_by_its_field() {
         [""; 0]
     );
 
+    let range = |host_id| api::IdMapping {
+        host_id,
+        container_id: 0,
+        length: 10,
+    };
+    let users = api::SandboxSpec {
+        user_namespace: Some(api::UserNamespace {
+            uids: vec![range(100_000), range(200_000)],
+            gids: vec![range(100_000)],
+        }),
+        ..sandbox("pod")
+    };
+    let status = node.make(users).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert_eq!(fields(&status), ["user_namespace"]);
+
     node.make(sandbox("pod")).await.unwrap();
     let code = |result: Result<(), Status>| result.unwrap_err().code();
     let lost = container("main", "elsewhere", "true");
@@ -212,5 +230,33 @@ async fn ids_are_found_by_their_unique_beginning() {
     assert_eq!(node.sandboxes(by(Some("x"), 0)).await, ["ab1"]);
     node.discard("ab1").await;
     node.discard("ab2").await;
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn no_pod_has_a_sandboxs_id() {
+    let Some(node) = Node::new("no_pod_has_a_sandboxs_id").await else {
+        return;
+    };
+    let main = || vec![shell("main", "exec sleep 1000")];
+    node.run(pod("one", RestartPolicy::Always, main())).await;
+    let status = node.make(sandbox("one")).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists, "{status:?}");
+    node.make(sandbox("two")).await.unwrap();
+    let request = NowRequest {
+        pod: Some(pod("two", RestartPolicy::Always, main())),
+    };
+    let status = node.client.schedule().now(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists, "{status:?}");
+    node.until_running("one").await;
+    // Neither engine takes the other's for its own when it starts again.
+    let mut node = node;
+    node.machine.kill().await;
+    node.restart().await;
+    node.until_running("one").await;
+    let (status, _) = node.get_sandbox("two").await.unwrap();
+    assert_eq!(status.state(), api::SandboxState::Ready);
+    node.remove("one").await;
+    node.discard("two").await;
     node.finish().await;
 }
