@@ -278,6 +278,9 @@ impl Inner {
     }
 
     async fn get(&self, id: &str, interface: &str) -> Result<Option<Record>, Error> {
+        if !self.store.may_have(id, interface) {
+            return Ok(None);
+        }
         let (store, id, interface) = (self.store.clone(), id.to_owned(), interface.to_owned());
         blocking(move || store.get(&id, &interface)).await
     }

@@ -1,8 +1,10 @@
 //! The records on the disk: a file an attachment, whole at any instruction, and there until it is removed.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use std::io::Write as _;
 
@@ -16,16 +18,21 @@ const LONGEST: u64 = 8 << 20;
 /// A file that is being written; one that is found was never finished.
 const UNFINISHED: &str = ".new";
 
-/// A directory of records. All calls block.
+/// A directory of records, which is this process's alone. Calls block, but for [`Store::may_have`].
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
+    /// The files that are there, or were: most questions are about none.
+    known: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Store {
     /// Makes the directory, takes away what was not finished, and ends plugins that outlived their daemon.
     pub(crate) fn open(directory: PathBuf) -> Result<Store, Error> {
-        let store = Store { directory };
+        let store = Store {
+            directory,
+            known: Arc::default(),
+        };
         let failed = |source| Error::Record {
             action: "make room for",
             path: store.directory.clone(),
@@ -45,6 +52,8 @@ impl Store {
                 .is_some_and(|extension| extension == orphan::EXTENSION)
             {
                 orphan::end(&path).map_err(failed)?;
+            } else {
+                store.known().insert(path);
             }
         }
         Ok(store)
@@ -58,6 +67,7 @@ impl Store {
             "{}{UNFINISHED}",
             path.file_name().unwrap_or_default().display()
         ));
+        self.known().insert(path.clone());
         let write = || {
             let mut options = std::fs::OpenOptions::new();
             let options = options.write(true).create(true).truncate(true).mode(0o600);
@@ -93,8 +103,16 @@ impl Store {
                 path,
                 source,
             }),
-            _ => Ok(()),
+            _ => {
+                self.known().remove(&path);
+                Ok(())
+            }
         }
+    }
+
+    /// Whether it is worth to look for a record.
+    pub(crate) fn may_have(&self, id: &str, interface: &str) -> bool {
+        self.known().contains(&self.path(id, interface))
     }
 
     /// All records.
@@ -112,6 +130,11 @@ impl Store {
     pub(crate) fn mark(&self, attachment: &Attachment) -> PathBuf {
         let record = self.path(&attachment.id, &attachment.interface);
         record.with_extension(orphan::EXTENSION)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        // The holder inserts or removes one.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, id: &str, interface: &str) -> PathBuf {
