@@ -163,11 +163,17 @@ async fn a_daemon_that_is_killed_at_any_point_leaves_nothing_of_sandboxes() {
     let Some(mut node) = Node::new(name).await else {
         return;
     };
+    // Every other one is in a cgroup of its caller's.
+    let parent = format!("/auraed-it-callers-{}", std::process::id());
+    let wanted = |round: u64, pod: &str| api::SandboxSpec {
+        cgroup_parent: [String::new(), format!("{parent}/inner")][usize::from(round % 2 == 1)].clone(),
+        ..sandbox(pod)
+    };
     for round in 0_u64..12 {
         let (pod, main) = (format!("pod-{round}"), format!("main-{round}"));
         let client = node.client.clone();
         let spec = container(&main, &pod, "exec sleep 1000");
-        let (made, launched) = (sandbox(&pod), spec.clone());
+        let (made, launched) = (wanted(round, &pod), spec.clone());
         let making = tokio::spawn(async move {
             let request = api::CreateSandboxRequest { spec: Some(made) };
             client.sandboxes().create_sandbox(request).await?;
@@ -182,8 +188,14 @@ async fn a_daemon_that_is_killed_at_any_point_leaves_nothing_of_sandboxes() {
         // Answered or not: that was the daemon's business.
         let _ = making.await.unwrap();
         node.restart().await;
-        let status = node.make(sandbox(&pod)).await.unwrap();
+        let status = node.make(wanted(round, &pod)).await.unwrap();
         assert_eq!(status.state(), SandboxState::Ready, "{round}");
+        let groups = fs_err::read_to_string(format!("/proc/{}/cgroup", status.pid)).unwrap();
+        assert_eq!(
+            groups.contains(&format!("{parent}/inner/")),
+            round % 2 == 1,
+            "{groups}"
+        );
         node.make_container(spec).await.unwrap();
         let state = node.get_container(&main).await.unwrap().state();
         if state == ContainerState::Created {
@@ -209,6 +221,16 @@ async fn a_daemon_that_is_killed_at_any_point_leaves_nothing_of_sandboxes() {
             node.discard(&pod).await;
         }
     }
-    // What was not removed again goes with cleanup.
+    // What was not removed again goes with cleanup, but the caller's own cgroups.
     node.finish().await;
+    let hierarchies = fs_err::read_dir("/sys/fs/cgroup").unwrap().flatten();
+    let hierarchies = hierarchies
+        .map(|entry| entry.path())
+        .chain(["/sys/fs/cgroup".into()]);
+    for parent in hierarchies.map(|path| path.join(&parent[1..])) {
+        if parent.exists() {
+            fs_err::remove_dir(parent.join("inner")).unwrap();
+            fs_err::remove_dir(parent).unwrap();
+        }
+    }
 }
