@@ -330,6 +330,33 @@ async fn plugins_are_told_what_a_sandbox_wants() {
 }
 
 #[tokio::test]
+async fn cleanup_takes_down_what_plugins_made() {
+    let Some(mut machine) = machine("cleanup_takes_down_what_plugins_made", "auto") else {
+        return;
+    };
+    configure(&machine, "1.0.0");
+    machine.start().await;
+    let Some(mut node) = Node::on(machine).await else {
+        return;
+    };
+    node.run(pod("pod", RestartPolicy::Always, sleeper())).await;
+    node.until_running("pod").await;
+    make(&node, sandbox("s")).await.unwrap();
+    node.machine.kill().await;
+    // Whoever cleans up may have taken the configuration away before.
+    fs_err::remove_file(node.machine.path("net.d/10-net.conflist")).unwrap();
+    assert_eq!(leases(&node.machine), 2);
+    let output = node.machine.run(&["cleanup", "--grace", "0"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!((leases(&node.machine), records(&node.machine)), (0, 0));
+    finish(node).await;
+}
+
+#[tokio::test]
 async fn a_user_namespaces_network_is_made_by_plugins_too() {
     let name = "a_user_namespaces_network_is_made_by_plugins_too";
     let Some(mut machine) = machine(name, "auto") else {
