@@ -6,7 +6,7 @@ use auraed_api::runtime::v0 as api;
 
 impl Node {
     /// Runs a container to its end; what it wrote.
-    async fn output(&self, mut spec: api::ContainerSpec) -> Vec<String> {
+    pub(super) async fn output(&self, mut spec: api::ContainerSpec) -> Vec<String> {
         let name = format!("{}.log", spec.id);
         let id = spec.id.clone();
         spec.log_path = self.log_path(&name).display().to_string();

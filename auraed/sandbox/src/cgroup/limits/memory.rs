@@ -14,6 +14,8 @@ use super::{Limits, Moment, reason, refused};
 
 const V1_BOTH: &str = "memory.memsw.limit_in_bytes";
 const V2_SWAP: &str = "memory.swap.max";
+/// v1 has no other word for "unlimited" than the largest number of whole pages.
+const UNLIMITED: i64 = 1 << 62;
 
 /// `leaf`: for processes, which have no swap unless somebody says so.
 pub(super) fn write(
@@ -129,7 +131,6 @@ fn write_v2(directory: &Path, wanted: Wanted, moment: Moment, leaf: bool) -> Res
 }
 
 fn not_less(both: i64, memory: i64) -> Result<(), Error> {
-    // v1's "unlimited" is a number of its own that nobody else asks for.
     if both >= 0 && (memory < 0 || both < memory) {
         return Err(Error::Invalid(format!(
             "memory and swap together ({both} bytes) are less than memory ({})",
@@ -150,7 +151,7 @@ fn warn_of_swap(directory: &Path, wanted: Wanted) {
 }
 
 fn shown(bytes: i64) -> String {
-    if bytes < 0 {
+    if !(0..UNLIMITED).contains(&bytes) {
         "unlimited".to_owned()
     } else {
         format!("{bytes} bytes")
