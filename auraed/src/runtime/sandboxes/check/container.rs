@@ -141,7 +141,7 @@ fn check_security(problems: &mut Problems, security: &api::ProcessSecurity) {
     }
     if localhost(problems, "security.apparmor", security.apparmor.as_ref()).is_some() {
         problems.require(
-            has_apparmor(),
+            auraed_sandbox::apparmor::is_enabled(),
             "security.apparmor",
             "this node's kernel has no AppArmor: no profile can be loaded",
         );
@@ -172,11 +172,6 @@ fn localhost<'a>(
         "must be given for LOCALHOST alone",
     );
     wanted.then_some(profile.localhost.as_str())
-}
-
-/// security/apparmor/lsm.c.
-fn has_apparmor() -> bool {
-    fs_err::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y")
 }
 
 pub(super) fn check_fit(problems: &mut Problems, spec: &api::ContainerSpec, sandbox: &api::SandboxSpec) {
