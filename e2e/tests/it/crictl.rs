@@ -1,0 +1,136 @@
+//! crictl, which people look at a node with: each of its commands on a container's way from pull to removal.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::critest::Ground;
+use e2e::home;
+use e2e::leftovers::Snapshot;
+use e2e::node::Node;
+use e2e::process::output;
+use e2e::suite::{ground, skip};
+
+const IMAGE: &str = "registry.k8s.io/e2e-test-images/busybox:1.29-2";
+const SCRIPT: &str = "echo alive; trap 'exit 0' TERM; while :; do sleep 0.2; done";
+
+/// crictl on the socket of a node, in its network.
+struct Crictl<'a> {
+    node: &'a Node,
+    configuration: &'a Path,
+}
+
+impl Crictl<'_> {
+    fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+        let mut command = self.node.network().command(home::built("crictl")?);
+        let socket = format!("unix://{}", self.node.cri_socket().display());
+        command
+            .arg("--config")
+            .arg(self.configuration)
+            .args(["--runtime-endpoint", &socket, "--timeout", "20s"])
+            .args(arguments);
+        output(&mut command)
+    }
+
+    /// Runs a command and looks for a word in what it prints.
+    fn says<'a>(&self, arguments: impl IntoIterator<Item = &'a str>, word: &str) -> anyhow::Result<()> {
+        let said = self.run(arguments)?;
+        ensure!(said.contains(word), "{word} is not in: {said}");
+        Ok(())
+    }
+}
+
+#[test]
+fn crictl_shows_and_drives_a_container() {
+    if skip("crictl_shows_and_drives_a_container") {
+        return;
+    }
+    let scratch = &ground().scratch;
+    let result = Ground::make(scratch, "crictl").and_then(|ground| life(&ground.node()?, scratch.path()));
+    if let Err(error) = result {
+        scratch.mark_failed();
+        panic!("{error:?}\n");
+    }
+}
+
+fn life(node: &Node, scratch: &Path) -> anyhow::Result<()> {
+    let place = scratch.join("crictl-files");
+    fs_err::create_dir_all(&place)?;
+    let configuration = place.join("crictl.yaml");
+    fs_err::write(&configuration, "")?;
+    let crictl = Crictl {
+        node,
+        configuration: &configuration,
+    };
+    crictl.says(["version"], "RuntimeName:")?;
+    crictl.says(["info"], "\"NetworkReady\"")?;
+    crictl.says(["runtime-config"], "cgroup")?;
+    crictl.run(["pull", IMAGE])?;
+    crictl.says(["images"], "e2e-test-images/busybox")?;
+    crictl.says(["inspecti", IMAGE], IMAGE)?;
+    crictl.says(["imagefsinfo"], "usedBytes")?;
+    let before = Snapshot::take(node)?;
+    container(&crictl, &place)?;
+    before.nothing_left(node, Duration::from_secs(20))?;
+    crictl.run(["rmi", IMAGE])?;
+    ensure!(
+        !crictl.run(["images"])?.contains("busybox"),
+        "the image is still there"
+    );
+    node.stop()
+}
+
+fn container(crictl: &Crictl<'_>, place: &Path) -> anyhow::Result<()> {
+    let logs = place.join("logs");
+    fs_err::create_dir_all(&logs)?;
+    let pod = serde_json::json!({
+        "metadata": {"name": "pod", "namespace": "default", "uid": "pod-1", "attempt": 0},
+        "log_directory": logs,
+        "labels": {"app": "crictl"},
+        "linux": {},
+    });
+    let container = serde_json::json!({
+        "metadata": {"name": "main", "attempt": 0},
+        "image": {"image": IMAGE},
+        "command": ["sh", "-c", SCRIPT],
+        "log_path": "main.log",
+        "linux": {"resources": {"memory_limit_in_bytes": 64 << 20}},
+    });
+    let (pod_file, container_file) = (place.join("pod.json"), place.join("container.json"));
+    fs_err::write(&pod_file, pod.to_string())?;
+    fs_err::write(&container_file, container.to_string())?;
+    let pod_file = pod_file.to_str().context("a path")?;
+    let container_file = container_file.to_str().context("a path")?;
+    let pod = crictl.run(["runp", pod_file])?;
+    let pod = pod.trim();
+    let id = crictl.run(["create", pod, container_file, pod_file])?;
+    let id = id.trim();
+    crictl.says(["ps", "-a"], "Created")?;
+    crictl.run(["start", id])?;
+    crictl.says(["ps"], "Running")?;
+    crictl.says(["pods", "--label", "app=crictl"], "Ready")?;
+    crictl.says(["inspect", id], "CONTAINER_RUNNING")?;
+    crictl.says(["inspectp", pod], "SANDBOX_READY")?;
+    crictl.says(["logs", id], "alive")?;
+    for how in [
+        &["--sync"][..],
+        &["--transport", "spdy"],
+        &["--transport", "websocket"],
+    ] {
+        let words = [&["exec"], how, &[id, "echo", "here"]].concat();
+        crictl.says(words, "here")?;
+    }
+    crictl.says(["stats", id], "main")?;
+    crictl.says(["statsp", pod], "pod")?;
+    crictl.says(["metricdescs"], "container_")?;
+    crictl.run(["metricsp"])?;
+    crictl.run(["update", "--memory", "134217728", id])?;
+    crictl.says(["inspect", id], "134217728")?;
+    crictl.run(["stop", "--timeout", "5", id])?;
+    crictl.says(["inspect", id], "CONTAINER_EXITED")?;
+    crictl.run(["rm", id])?;
+    crictl.run(["stopp", pod])?;
+    crictl.says(["pods"], "NotReady")?;
+    crictl.run(["rmp", pod])?;
+    Ok(())
+}
