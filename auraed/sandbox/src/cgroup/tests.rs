@@ -149,3 +149,161 @@ fn processes_at_the_top_are_moved_aside() {
     fs::remove_dir(top.join("init")).unwrap();
     fs::remove_dir(top).unwrap();
 }
+
+/// A directory that looks like a v2 hierarchy with all controllers, for what neither kernel at hand has: the group of a
+/// container and its files.
+struct Fixture {
+    top: tempfile::TempDir,
+    leaf: Group,
+}
+
+const FILES: [(&str, &str); 13] = [
+    ("cgroup.subtree_control", ""),
+    ("cgroup.procs", ""),
+    ("cpu.max", "max 100000"),
+    ("cpu.weight", "100"),
+    ("cpuset.cpus", ""),
+    ("cpuset.mems", ""),
+    ("hugetlb.1GB.max", "max"),
+    ("hugetlb.2MB.max", "max"),
+    ("hugetlb.2MB.rsvd.max", "max"),
+    ("memory.max", "max"),
+    ("memory.swap.max", "max"),
+    ("pids.max", "max"),
+    ("io.max", ""),
+];
+
+impl Fixture {
+    fn new(controllers: &str) -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let mut directory = top.path().to_owned();
+        fs::write(directory.join("cgroup.controllers"), controllers).unwrap();
+        let fill = |directory: &Path| {
+            fs::create_dir_all(directory).unwrap();
+            for (file, content) in FILES {
+                fs::write(directory.join(file), content).unwrap();
+            }
+        };
+        fill(&directory);
+        directory.push("aurae");
+        fill(&directory);
+        for class in [
+            "guaranteed",
+            "burstable",
+            "besteffort",
+            "burstable/pod",
+            "burstable/pod/main-0",
+        ] {
+            fill(&directory.join(class));
+        }
+        let mounts = Mounts {
+            v2: Some(top.path().to_owned()),
+            v1: Vec::new(),
+        };
+        let (tree, _) = Tree::open(mounts, "aurae").unwrap();
+        let pod = tree.pod(Qos::Burstable, "pod").unwrap();
+        Self {
+            top,
+            leaf: pod.child("main-0").unwrap(),
+        }
+    }
+
+    /// A file's content begins with what was written over the old.
+    fn value(&self, file: &str) -> String {
+        read(&self.top.path().join(self.leaf.relative_path()).join(file)).unwrap()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Limits)) -> Result<(), Error> {
+        let mut limits = Limits {
+            strict: true,
+            ..Limits::default()
+        };
+        change(&mut limits);
+        self.leaf.set(&limits)
+    }
+}
+
+#[test]
+fn limits_of_all_controllers_on_v2() {
+    let fixture = Fixture::new("cpuset cpu io memory hugetlb pids");
+    assert!(
+        read(&fixture.top.path().join("cgroup.subtree_control"))
+            .unwrap()
+            .contains("+cpuset")
+    );
+    fixture
+        .set(|limits| {
+            limits.cpuset_cpus = Some("0-2,7".to_owned());
+            limits.cpuset_mems = Some(String::new());
+            limits.huge_pages = vec![
+                ("2MB".to_owned(), 4 << 20),
+                ("1GB".to_owned(), 0),
+                ("64KB".to_owned(), 0),
+            ];
+        })
+        .unwrap();
+    assert_eq!(fixture.value("cpuset.cpus"), "0-2,7");
+    assert_eq!(fixture.value("cpuset.mems"), "");
+    assert!(fixture.value("hugetlb.2MB.max").starts_with("4194304"));
+    assert!(fixture.value("hugetlb.2MB.rsvd.max").starts_with("4194304"));
+    assert!(fixture.value("hugetlb.1GB.max").starts_with('0'));
+    fixture.set(|limits| limits.cpu_period_us = Some(50_000)).unwrap();
+    assert!(fixture.value("cpu.max").starts_with("max 50000"));
+    fixture
+        .set(|limits| {
+            limits.memory_bytes = Some(100);
+            limits.memory_swap_bytes = Some(150);
+        })
+        .unwrap();
+    assert!(fixture.value("memory.swap.max").starts_with("50"));
+    fixture.set(|limits| limits.memory_swap_bytes = Some(-1)).unwrap();
+    assert!(fixture.value("memory.swap.max").starts_with("max"));
+    fixture
+        .set(|limits| limits.unified = vec![("io.max".to_owned(), "8:0 rbps=1\n8:16 rbps=2\n".to_owned())])
+        .unwrap();
+    assert_eq!(
+        fixture.value("io.max"),
+        "8:0 rbps=18:16 rbps=2",
+        "a line at a time"
+    );
+}
+
+#[test]
+fn a_limit_that_nobody_keeps_is_an_error_for_who_insists() {
+    let fixture = Fixture::new("");
+    let missing = |change: fn(&mut Limits)| match fixture.set(change) {
+        Err(Error::Missing { controller, .. }) => Some(controller),
+        Ok(()) => None,
+        Err(error) => panic!("{error:?}"),
+    };
+    for (change, controller) in [
+        (
+            (|limits| limits.cpu_shares = Some(2)) as fn(&mut Limits),
+            Some(Controller::Cpu),
+        ),
+        (|limits| limits.cpu_quota_us = Some(5000), Some(Controller::Cpu)),
+        (|limits| limits.memory_bytes = Some(5), Some(Controller::Memory)),
+        (|limits| limits.pids = Some(5), Some(Controller::Pids)),
+        (
+            |limits| limits.cpuset_cpus = Some("0".to_owned()),
+            Some(Controller::Cpuset),
+        ),
+        (
+            |limits| limits.huge_pages = vec![("2MB".to_owned(), 5)],
+            Some(Controller::HugePages),
+        ),
+        (|limits| limits.memory_bytes = Some(0), None),
+        (|limits| limits.cpu_quota_us = Some(-1), None),
+        (|limits| limits.pids = Some(0), None),
+        (|limits| limits.huge_pages = vec![("2MB".to_owned(), 0)], None),
+    ] {
+        assert_eq!(missing(change), controller);
+    }
+    let lenient = Limits {
+        cpu_shares: Some(2),
+        memory_bytes: Some(5),
+        pids: Some(5),
+        ..Limits::default()
+    };
+    fixture.leaf.set(&lenient).unwrap();
+}
