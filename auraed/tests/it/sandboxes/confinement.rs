@@ -33,7 +33,7 @@ impl CdiSpec {
 impl Drop for CdiSpec {
     fn drop(&mut self) {
         let _ = fs_err::remove_file(&self.path);
-        let _ = std::fs::remove_dir("/var/run/cdi");
+        let _ = fs_err::remove_dir("/var/run/cdi");
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_sandbox_is_in_the_callers_cgroup_whoever_dies() {
     let memory = cgroups(&leaf)
         .iter()
         .flat_map(|directory| files.map(|file| directory.join(file)))
-        .find_map(|file| std::fs::read_to_string(file).ok());
+        .find_map(|file| fs_err::read_to_string(file).ok());
     assert_eq!(memory.unwrap().trim(), "100663296");
     node.discard("pod").await;
     assert!(cgroups(&format!("{top}/burstable/pod-pod")).is_empty());
@@ -231,7 +231,7 @@ async fn what_this_node_cannot_confine_is_refused_by_name() {
         .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("SELinux"), "{refused:?}");
-    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let enabled = fs_err::read_to_string("/sys/module/apparmor/parameters/enabled");
     if !enabled.is_ok_and(|text| text.starts_with('Y')) {
         let apparmor = api::ProcessSecurity {
             apparmor: Some(api::SecurityProfile {
