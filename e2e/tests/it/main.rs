@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod crash;
+mod crictl;
 mod critest;
 mod failures;
 mod ground;
