@@ -127,7 +127,17 @@ fn obstacle() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("the suite needs root".to_owned());
     }
-    let programs = ["etcd", "kube-apiserver", "kubectl", "kubelet", "agnhost"].map(home::built);
+    let programs = [
+        "etcd",
+        "kube-apiserver",
+        "kubectl",
+        "kubelet",
+        "agnhost",
+        "busybox",
+        "crictl",
+        "critest",
+    ]
+    .map(home::built);
     programs
         .into_iter()
         .find_map(Result::err)
