@@ -2,26 +2,29 @@
 //!
 //! ```text
 //!   network ─► digest ─► channel ─► inflate ─► diff-id ─► unpack ─► ingest/<n>/root ─► layers/<name>/
-//!   └──── async: `pump` ────┘       └──────── one blocking thread: `unpack_blob` ────┘
+//!   └──── async: `pump` ────┘       └`ahead`┘  └── blocking thread: `unpack_blob` ──┘
 //! ```
 //!
 //! The thread waits for the channel, so a slow network costs a thread and no more; the channel is bounded, so a slow
 //! disk slows the network. Whoever fails first ends the other: a dropped receiver stops the pump, and a channel that
-//! closes without its end mark stops the thread. The thread owns the staging directory and takes it along.
+//! closes without its end mark stops the thread. The thread owns the staging directory and takes it along. A thread of
+//! its own inflates, and ends with it.
 
+mod ahead;
 mod channel;
 mod inflate;
 mod staging;
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::digest::Hasher;
 use crate::unpack::{self, UnpackError, Unpacked, limit};
 use crate::{Digest, ErrorKind, Usage};
 
+use ahead::{Inflated, with_inflated};
 pub(crate) use channel::{ChunkReader, ChunkSender, chunks};
 pub(crate) use inflate::inflate;
 pub(crate) use staging::{Ingest, Staging, remove_tree};
@@ -100,7 +103,11 @@ impl LayerError {
 }
 
 /// Unpacks a whole blob, plain or compressed, into a staging directory and checks what came out of it. Blocks.
-pub(crate) fn unpack_blob(plan: &Plan, blob: impl Read, ingest: &Ingest) -> Result<Staging, LayerError> {
+pub(crate) fn unpack_blob(
+    plan: &Plan,
+    blob: impl Read + Send,
+    ingest: &Ingest,
+) -> Result<Staging, LayerError> {
     let layer = &plan.layer;
     let mut staging = ingest
         .staging()
@@ -109,37 +116,54 @@ pub(crate) fn unpack_blob(plan: &Plan, blob: impl Read, ingest: &Ingest) -> Resu
     let root = open_directory(&staging.root()).map_err(failed)?;
     let replaced = open_directory(&staging.replaced()).map_err(failed)?;
 
-    let inflated = inflate(blob).map_err(|error| unpack_error(plan, &staging, inflate_error(error)))?;
-    let mut content = BufReader::with_capacity(256 * 1024, Counted::new(inflated, plan.diff_id.hasher()));
-    let unpacked = unpack::unpack(&mut content, root, replaced);
-    let unpacked = match unpacked {
-        Ok(unpacked) => unpacked,
-        Err(_) if content.get_ref().exceeded => return Err(too_large(layer)),
-        Err(error) => return Err(unpack_error(plan, &staging, error)),
-    };
-    // What follows the end mark belongs to the diff-id too.
-    let drained = io::copy(&mut content, &mut io::sink());
-    let content = content.into_inner();
-    if content.exceeded {
-        return Err(too_large(layer));
-    }
-    drained.map_err(|error| unpack_error(plan, &staging, inflate_error(error)))?;
-    let actual = content.hasher.finish();
-    if actual != plan.diff_id {
-        return Err(LayerError::DiffId {
-            layer: layer.clone(),
-            expected: plan.diff_id.clone(),
-            actual,
-        });
-    }
+    let hasher = plan.diff_id.hasher();
+    let read = with_inflated(blob, hasher, |content| {
+        read(plan, &staging, content, root, replaced)
+    });
+    let unpacked = read.map_err(failed).flatten()?;
     let path = staging.path().to_owned();
     write_down(&mut staging, &unpacked).map_err(|error| LayerError::io(layer, path, error))?;
     staging.remove_replaced();
     Ok(staging)
 }
 
+/// Unpacks the content and holds it against its digest.
+fn read(
+    plan: &Plan,
+    staging: &Staging,
+    mut content: Inflated,
+    root: OwnedFd,
+    replaced: OwnedFd,
+) -> Result<Unpacked, LayerError> {
+    let layer = &plan.layer;
+    let unpacked = unpack::unpack(&mut content, root, replaced);
+    let unpacked = match unpacked {
+        Ok(unpacked) => unpacked,
+        Err(_) if content.exceeded() => return Err(too_large(layer)),
+        Err(error) => return Err(unpack_error(plan, staging, error)),
+    };
+    // What follows the end mark belongs to the diff-id too.
+    let drained = io::copy(&mut content, &mut io::sink());
+    if content.exceeded() {
+        return Err(too_large(layer));
+    }
+    drained.map_err(|error| unpack_error(plan, staging, unpack::ArchiveError::Read(error).into()))?;
+    let actual = content.digest();
+    if actual == plan.diff_id {
+        return Ok(unpacked);
+    }
+    Err(LayerError::DiffId {
+        layer: layer.clone(),
+        expected: plan.diff_id.clone(),
+        actual,
+    })
+}
+
 /// What is known of a layer beside its files. In the lists each path is ended by a NUL.
 fn write_down(staging: &mut Staging, unpacked: &Unpacked) -> io::Result<()> {
+    if unpacked.opaque {
+        fs_err::write(staging.opaque(), b"")?;
+    }
     let mut implied: Vec<_> = unpacked.implied.iter().collect();
     implied.sort();
     fs_err::write(staging.implied(), terminated(implied.into_iter()))?;
@@ -158,13 +182,9 @@ fn terminated<'a>(paths: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
     paths.flat_map(|path| path.iter().copied().chain([0])).collect()
 }
 
-fn open_directory(path: &std::path::Path) -> io::Result<std::os::fd::OwnedFd> {
+fn open_directory(path: &std::path::Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
-}
-
-fn inflate_error(error: io::Error) -> UnpackError {
-    unpack::ArchiveError::Read(error).into()
 }
 
 fn too_large(layer: &Digest) -> LayerError {
@@ -183,40 +203,6 @@ fn unpack_error(plan: &Plan, staging: &Staging, source: UnpackError) -> LayerErr
             directory: staging.path().to_owned(),
         },
         _ => LayerError::Unpack { layer, source },
-    }
-}
-
-/// Counts and digests what is read through it, up to the largest layer there may be.
-struct Counted<R> {
-    inner: R,
-    hasher: Hasher,
-    left: u64,
-    exceeded: bool,
-}
-
-impl<R: Read> Counted<R> {
-    fn new(inner: R, hasher: Hasher) -> Counted<R> {
-        Counted {
-            inner,
-            hasher,
-            left: limit::LAYER,
-            exceeded: false,
-        }
-    }
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        match self.left.checked_sub(read as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(io::Error::other("the layer is too large"));
-            }
-        }
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
     }
 }
 

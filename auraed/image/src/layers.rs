@@ -4,6 +4,7 @@
 //!   layers/sha256-<diff-id>/root      a layer, a lower directory of overlayfs
 //!                           implied   directories that the layer only implies, each ended by a NUL
 //!                           links     hard links to what lower layers have: path and target, each ended by a NUL
+//!                           opaque    is there if the layer has opaque directories
 //!                           usage     bytes and inodes of the layer
 //!                           unsynced  the boot in which it was unpacked, until it is known to be on the disk
 //!   layers/chain-<digest>/root        metadata of implied directories for one chain of layers; see `correction`
@@ -98,6 +99,12 @@ impl Layers {
 
     pub(crate) fn links(&self, name: &str) -> PathBuf {
         self.directory.join(name).join("links")
+    }
+
+    /// Whether a layer may have opaque directories. One without a record of its usage is older than this one.
+    pub(crate) fn may_be_opaque(&self, name: &str) -> bool {
+        let path = self.path(name);
+        path.join("opaque").exists() || !path.join("usage").exists()
     }
 
     pub(crate) fn root(&self, name: &str) -> PathBuf {

@@ -18,7 +18,7 @@ mod tree;
 mod whiteout;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
 use crate::Usage;
@@ -59,6 +59,8 @@ pub(crate) struct Unpacked {
     /// Hard links to what lower layers have: path and target. A whiteout stands at each, so that it hides what lower
     /// layers have there; what it links to depends on the image, so that is for `correction` to find.
     pub(crate) links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Some directory hides what lower layers have in it.
+    pub(crate) opaque: bool,
     /// What the layer takes; absent where entries replaced others, so that only looking tells.
     pub(crate) usage: Option<Usage>,
 }
@@ -66,7 +68,7 @@ pub(crate) struct Unpacked {
 /// Reads a tar stream to its end mark and makes its entries below `root`. What `replaced` holds afterwards is rubbish:
 /// directories that a later entry took the place of.
 pub(crate) fn unpack(
-    reader: &mut impl Read,
+    reader: &mut impl BufRead,
     root: OwnedFd,
     replaced: OwnedFd,
 ) -> Result<Unpacked, UnpackError> {

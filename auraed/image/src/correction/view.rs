@@ -21,6 +21,8 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 /// What is asked of one layer.
 pub(super) struct Opened {
     root: OwnedFd,
+    /// Some directory may be opaque.
+    opaque: bool,
     pub(super) implied: HashSet<Vec<u8>>,
     /// Hard links to what is below: path and target.
     pub(super) links: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -79,6 +81,7 @@ pub(super) fn open(layers: &Layers, name: &str) -> io::Result<Opened> {
     let links: Vec<&[u8]> = terminated(&links).collect();
     Ok(Opened {
         root: open_directory(&layers.root(name))?,
+        opaque: layers.may_be_opaque(name),
         implied: terminated(&implied).map(<[u8]>::to_vec).collect(),
         links: links
             .chunks_exact(2)
@@ -97,13 +100,14 @@ fn terminated(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Opened {
     pub(super) fn look(&self, path: &[u8]) -> io::Result<Seen> {
         let mut opaque = false;
-        let ends = parents(path).map(|parent| parent.len()).chain([path.len()]);
-        for end in ends {
+        // Where nothing is opaque the directories on the way need not be looked at one by one.
+        let way = parents(path).filter(|_| self.opaque);
+        for end in way.map(|parent| parent.len()).chain([path.len()]) {
             let prefix = &path[..end];
             match open_beneath(self.root.as_fd(), prefix, DIRECTORY, ResolveFlags::NO_SYMLINKS) {
                 Ok(directory) if end == path.len() => {
                     let explicit = !self.implied.contains(path);
-                    opaque |= has_opaque(&directory)?;
+                    opaque |= self.opaque && has_opaque(&directory)?;
                     return Ok(Seen::Directory {
                         metadata: Metadata::of(&directory)?,
                         explicit,
@@ -175,11 +179,16 @@ impl Metadata {
 
 /// All attributes but those of overlayfs itself.
 fn attribute_names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = vec![0; 65_536];
-    let length = match rustix::fs::flistxattr(directory, names.as_mut_slice()) {
+    // Most have none, which the length of the list tells.
+    let length = match rustix::fs::flistxattr(directory, &mut [0_u8; 0]) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
         Err(errno) => return Err(errno.into()),
+    };
+    let mut names = vec![0; length];
+    let length = match length {
+        0 => 0,
+        _ => rustix::fs::flistxattr(directory, names.as_mut_slice())?,
     };
     let names = names[..length]
         .split(|byte| *byte == 0)

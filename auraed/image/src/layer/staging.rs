@@ -87,6 +87,11 @@ impl Staging {
         self.path.join("links")
     }
 
+    /// Says that some of its directories hide what lower layers have in them.
+    pub(crate) fn opaque(&self) -> PathBuf {
+        self.path.join("opaque")
+    }
+
     /// What it takes on the disk, written down so that nobody has to look again.
     pub(crate) fn set_usage(&mut self, usage: Usage) -> io::Result<()> {
         self.usage = usage;

@@ -5,7 +5,7 @@
 //! differ this one does as Go's archive/tar, which is what wrote nearly every layer: an entry that is no file has no
 //! content, whatever size it claims.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 use super::error::{ArchiveError, show};
@@ -269,6 +269,28 @@ impl<R: Read> Archive<R> {
             }
         }
         Ok(block.iter().any(|byte| *byte != 0))
+    }
+}
+
+impl<R: BufRead> Archive<R> {
+    /// Content that is at hand, at most so much of it; empty at the end of the content. What is used of it is to be
+    /// told by [`Archive::consume`].
+    pub(crate) fn content(&mut self, most: u64) -> Result<&[u8], ArchiveError> {
+        let most = usize::try_from(self.content.min(most)).unwrap_or(usize::MAX);
+        if most == 0 {
+            return Ok(&[]);
+        }
+        let available = self.reader.fill_buf().map_err(read_error)?;
+        if available.is_empty() {
+            return Err(ArchiveError::Truncated("an entry"));
+        }
+        Ok(&available[..available.len().min(most)])
+    }
+
+    /// Takes up content that was at hand.
+    pub(crate) fn consume(&mut self, amount: usize) {
+        self.content = self.content.saturating_sub(amount as u64);
+        self.reader.consume(amount);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -15,7 +15,7 @@ use super::error::{UnpackError, show};
 use super::limit;
 use super::tree::{EntryPath, Present, Tree, present, resolve_error};
 use super::whiteout::{self, Name};
-use super::{Archive, Entry, EntryKind, Unpacked};
+use super::{Archive, ArchiveError, Entry, EntryKind, Unpacked};
 use crate::Usage;
 
 /// Applies entries one after another.
@@ -28,10 +28,8 @@ pub(super) struct Unpacker {
     pub(super) usage: Usage,
     /// Entries took the place of others, which are in `usage`.
     replaced: bool,
-    buffer: Box<[u8]>,
 }
 
-const BUFFER: usize = 256 * 1024;
 /// Targets of symlinks below this length are in the inode: ext4, "Symbolic Links".
 const SHORT_LINK: usize = 60;
 /// What a directory takes that is not very large.
@@ -46,12 +44,11 @@ impl Unpacker {
             remembered_bytes: 0,
             usage: Usage::inode(DIRECTORY_BYTES),
             replaced: false,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
         }
     }
 
     /// Makes an entry, reading its content from the archive.
-    pub(super) fn apply<R: Read>(
+    pub(super) fn apply<R: BufRead>(
         &mut self,
         entry: &Entry,
         archive: &mut Archive<R>,
@@ -67,30 +64,48 @@ impl Unpacker {
                 whiteout::delete(&mut self.tree, &parents, deleted, &entry.path)
             }
             Name::Opaque => {
-                let directory = self.tree.open_parent(&parents, &entry.path)?;
-                whiteout::set_opaque(directory, b".", &entry.path)
+                self.tree.open_parent(&parents, &entry.path)?;
+                self.tree.set_opaque(&parents, b".", &entry.path)
             }
             Name::Plain if entry.kind == EntryKind::Directory => self.directory(entry, &path, &parents, name),
-            Name::Plain => {
-                let parent = self.tree.open_parent(&parents, &entry.path)?;
-                let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
-                if entry.kind == EntryKind::HardLink {
-                    return self.hard_link(entry, &path, standing);
+            Name::Plain => match entry.kind {
+                EntryKind::HardLink => {
+                    let parent = self.tree.open_parent(&parents, &entry.path)?;
+                    let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
+                    self.hard_link(entry, &path, standing)
                 }
-                self.take_away(&parents, name, standing, &entry.path)?;
-                let parent = self.tree.open_parent(&parents, &entry.path)?;
-                match entry.kind {
-                    EntryKind::File => {
-                        self.usage += Usage::inode(entry.size);
-                        file(parent, name, entry, archive, &mut self.buffer)
-                    }
-                    _ => {
-                        self.usage += Usage::inode(if entry.link.len() < SHORT_LINK { 0 } else { 1 });
-                        special(parent, name, entry)
-                    }
+                EntryKind::File => {
+                    let file = self.place(entry, &parents, name, |parent| create(parent, name))?;
+                    self.usage += Usage::inode(entry.size);
+                    fill_and_describe(&File::from(file), entry, archive)
                 }
-            }
+                _ => {
+                    check_special(entry)?;
+                    self.place(entry, &parents, name, |parent| special(parent, name, entry))?;
+                    self.usage += Usage::inode(if entry.link.len() < SHORT_LINK { 0 } else { 1 });
+                    describe_special(self.tree.open_parent(&parents, &entry.path)?, name, entry)
+                }
+            },
         }
+    }
+
+    /// Makes something at a name. Rarely anything is in its way, so that is looked for when it is.
+    fn place<T>(
+        &mut self,
+        entry: &Entry,
+        parents: &EntryPath<'_>,
+        name: &[u8],
+        make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, UnpackError> {
+        let failed = |errno| io("create", entry, errno);
+        let parent = self.tree.open_parent(parents, &entry.path)?;
+        match make(parent) {
+            Err(Errno::EXIST) => {}
+            made => return made.map_err(failed),
+        }
+        let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
+        self.take_away(parents, name, standing, &entry.path)?;
+        make(self.tree.open_parent(parents, &entry.path)?).map_err(failed)
     }
 
     /// Sets the times of directories. One that was replaced meanwhile has no time to set.
@@ -102,7 +117,7 @@ impl Unpacker {
                     .map_err(|errno| UnpackError::io("set the time of", path, errno))?;
             }
         }
-        let made = self.tree.made();
+        let (made, opaque) = (self.tree.made(), self.tree.has_opaque());
         let usage = Usage::inode(DIRECTORY_BYTES);
         let usage = self.usage
             + Usage {
@@ -112,6 +127,7 @@ impl Unpacker {
         Ok(Unpacked {
             implied: self.tree.into_implied(),
             links: self.links,
+            opaque,
             usage: (!self.replaced).then_some(usage),
         })
     }
@@ -154,7 +170,9 @@ impl Unpacker {
             ));
         }
         let root = EntryPath::parse(b"", b"")?;
-        self.describe_directory(entry, &root)
+        let directory = self.tree.open_directory(&root);
+        let directory = directory.map_err(|errno| resolve_error(&entry.path, errno))?;
+        self.describe_directory(entry, &root, directory)
     }
 
     fn directory(
@@ -165,79 +183,92 @@ impl Unpacker {
         name: &[u8],
     ) -> Result<(), UnpackError> {
         let parent = self.tree.open_parent(parents, &entry.path)?;
-        let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
-        if standing != Present::Directory {
-            self.take_away(parents, name, standing, &entry.path)?;
-            self.usage += Usage::inode(DIRECTORY_BYTES);
-            let parent = self.tree.open_parent(parents, &entry.path)?;
-            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))
-                .map_err(|errno| io("create", entry, errno))?;
-            if standing == Present::Whiteout {
-                whiteout::set_opaque(parent, name, &entry.path)?;
+        let make = |parent: BorrowedFd<'_>| rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700));
+        let made = match make(parent) {
+            Err(Errno::EXIST) => {
+                let standing = present(parent, name).map_err(|errno| io("look up", entry, errno))?;
+                if standing != Present::Directory {
+                    self.take_away(parents, name, standing, &entry.path)?;
+                    make(self.tree.open_parent(parents, &entry.path)?)
+                        .map_err(|errno| io("create", entry, errno))?;
+                }
+                if standing == Present::Whiteout {
+                    self.tree.set_opaque(parents, name, &entry.path)?;
+                }
+                standing != Present::Directory
             }
+            made => made.map(|()| true).map_err(|errno| io("create", entry, errno))?,
+        };
+        if made {
+            self.usage += Usage::inode(DIRECTORY_BYTES);
         }
-        self.describe_directory(entry, path)
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let parent = self.tree.open_parent(parents, &entry.path)?;
+        let directory = rustix::fs::openat(parent, name, flags, Mode::empty())
+            .map_err(|errno| io("open", entry, errno))?;
+        self.describe_directory(entry, path, directory)
     }
 
-    fn describe_directory(&mut self, entry: &Entry, path: &EntryPath<'_>) -> Result<(), UnpackError> {
-        let directory = self
-            .tree
-            .open_directory(path)
-            .map_err(|errno| resolve_error(&entry.path, errno))?;
+    fn describe_directory(
+        &mut self,
+        entry: &Entry,
+        path: &EntryPath<'_>,
+        directory: OwnedFd,
+    ) -> Result<(), UnpackError> {
         describe(directory.as_fd(), entry)?;
         self.tree.set_explicit(path);
         let bytes = path.bytes();
         self.remember(bytes.len(), &entry.path)?;
         self.directory_times.push((bytes, entry.mtime));
+        // Its own entries come next.
+        self.tree.keep_open(path, directory);
         Ok(())
     }
 }
 
-fn file<R: Read>(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
+fn create(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
+}
+
+fn fill_and_describe<R: BufRead>(
+    mut file: &File,
     entry: &Entry,
     archive: &mut Archive<R>,
-    buffer: &mut [u8],
 ) -> Result<(), UnpackError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
-        .map_err(|errno| io("create", entry, errno))?;
-    let file = File::from(file);
     match &entry.sparse {
-        None => fill(&file, entry, entry.size, archive, buffer)?,
+        None => fill(file, entry, entry.size, archive)?,
         Some(sparse) => {
             for (offset, length) in &sparse.parts {
-                (&file)
-                    .seek(SeekFrom::Start(*offset))
+                file.seek(SeekFrom::Start(*offset))
                     .map_err(|error| too_long(entry, error))?;
-                fill(&file, entry, *length, archive, buffer)?;
+                fill(file, entry, *length, archive)?;
             }
             file.set_len(sparse.size)
                 .map_err(|error| too_long(entry, error))?;
         }
     }
     describe(file.as_fd(), entry)?;
-    rustix::fs::futimens(&file, &times(entry.mtime)).map_err(|errno| io("set the time of", entry, errno))
+    rustix::fs::futimens(file, &times(entry.mtime)).map_err(|errno| io("set the time of", entry, errno))
 }
 
 /// Writes the next bytes of the archive where the file is.
-fn fill<R: Read>(
+fn fill<R: BufRead>(
     mut file: &File,
     entry: &Entry,
     length: u64,
     archive: &mut Archive<R>,
-    buffer: &mut [u8],
 ) -> Result<(), UnpackError> {
     let mut left = length;
     while left > 0 {
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        archive
-            .read_exact(&mut buffer[..wanted])
-            .map_err(super::archive::read_error)?;
-        file.write_all(&buffer[..wanted])
-            .map_err(|error| too_long(entry, error))?;
-        left -= wanted as u64;
+        let content = archive.content(left)?;
+        if content.is_empty() {
+            return Err(ArchiveError::Truncated("an entry").into());
+        }
+        let written = content.len();
+        file.write_all(content).map_err(|error| too_long(entry, error))?;
+        archive.consume(written);
+        left -= written as u64;
     }
     Ok(())
 }
@@ -267,25 +298,30 @@ fn describe(file: BorrowedFd<'_>, entry: &Entry) -> Result<(), UnpackError> {
     Ok(())
 }
 
-/// A symlink, device or fifo. Opening one has side effects, so everything goes by its directory and name.
-fn special(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
+fn check_special(entry: &Entry) -> Result<(), UnpackError> {
+    if entry.kind == EntryKind::Symlink && (entry.link.is_empty() || entry.link.contains(&0)) {
+        return Err(UnpackError::refused(
+            &entry.path,
+            "its target is empty or holds a NUL byte",
+        ));
+    }
+    Ok(())
+}
+
+/// A symlink, device or fifo.
+fn special(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Errno> {
     let device = rustix::fs::makedev(entry.device.0, entry.device.1);
-    let made = match entry.kind {
-        EntryKind::Symlink => {
-            if entry.link.is_empty() || entry.link.contains(&0) {
-                return Err(UnpackError::refused(
-                    &entry.path,
-                    "its target is empty or holds a NUL byte",
-                ));
-            }
-            rustix::fs::symlinkat(entry.link.as_slice(), parent, name)
-        }
+    match entry.kind {
+        EntryKind::Symlink => rustix::fs::symlinkat(entry.link.as_slice(), parent, name),
         EntryKind::CharacterDevice => mknod(parent, name, FileType::CharacterDevice, device),
         EntryKind::BlockDevice => mknod(parent, name, FileType::BlockDevice, device),
         EntryKind::Fifo => mknod(parent, name, FileType::Fifo, 0),
         EntryKind::File | EntryKind::Directory | EntryKind::HardLink => Ok(()),
-    };
-    made.map_err(|errno| io("create", entry, errno))?;
+    }
+}
+
+/// Opening such a thing has side effects, so everything goes by its directory and name.
+fn describe_special(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
     rustix::fs::chownat(
         parent,
         name,

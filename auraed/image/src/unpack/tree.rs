@@ -2,7 +2,7 @@
 //!
 //! Every lookup is one openat2(2) from the root with RESOLVE_BENEATH: the kernel refuses `..` and links that lead out,
 //! and absolute links, at the moment of use. Names that are made or taken away are single components below a directory
-//! that was opened so. The directory of the last entry stays open, since entries of one directory come in a row.
+//! that was opened so. The directories of the last entries stay open, since entries of one directory come in a row.
 
 use std::collections::HashSet;
 use std::io;
@@ -29,8 +29,9 @@ pub(super) struct Tree {
     taken_away: u64,
     /// Directories that were made for entries below them.
     made: u64,
-    /// The last parent and its path.
-    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// Directories that entries were made in, by the paths that led to them; the last one at the end.
+    open: Vec<(Vec<u8>, OwnedFd)>,
+    opaque: bool,
     implied: HashSet<Vec<u8>>,
     implied_bytes: usize,
 }
@@ -43,6 +44,9 @@ pub(super) enum Present {
     Whiteout,
     Other,
 }
+
+/// Directories that stay open.
+const OPEN: usize = 8;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -105,7 +109,8 @@ impl Tree {
             replaced,
             taken_away: 0,
             made: 0,
-            parent: None,
+            open: Vec::new(),
+            opaque: false,
             implied,
             implied_bytes: 0,
         }
@@ -143,18 +148,48 @@ impl Tree {
         entry: &[u8],
     ) -> Result<BorrowedFd<'_>, UnpackError> {
         let bytes = path.bytes();
-        if self.parent.as_ref().is_none_or(|(cached, _)| *cached != bytes) {
-            let directory = match self.open(&bytes, DIRECTORY) {
-                Ok(directory) => directory,
-                Err(Errno::NOENT | Errno::NOTDIR) => self.make_directories(path, entry)?,
-                Err(errno) => return Err(resolve_error(entry, errno)),
-            };
-            self.parent = Some((bytes, directory));
+        match self.open.iter().rposition(|(open, _)| *open == bytes) {
+            Some(last) if last + 1 == self.open.len() => {}
+            Some(index) => self.open[index..].rotate_left(1),
+            None => {
+                let directory = match self.open(&bytes, DIRECTORY) {
+                    Ok(directory) => directory,
+                    Err(Errno::NOENT | Errno::NOTDIR) => self.make_directories(path, entry)?,
+                    Err(errno) => return Err(resolve_error(entry, errno)),
+                };
+                self.keep_open(path, directory);
+            }
         }
-        match &self.parent {
+        match self.open.last() {
             Some((_, directory)) => Ok(directory.as_fd()),
             None => Err(UnpackError::refused(entry, "it has no parent")),
         }
+    }
+
+    /// Entries of one directory come in a row, and those of its parent after them.
+    pub(super) fn keep_open(&mut self, path: &EntryPath<'_>, directory: OwnedFd) {
+        let bytes = path.bytes();
+        self.open.retain(|(open, _)| *open != bytes);
+        if self.open.len() == OPEN {
+            self.open.remove(0);
+        }
+        self.open.push((bytes, directory));
+    }
+
+    /// Hides what lower layers have in a directory; `name` may be `.`.
+    pub(super) fn set_opaque(
+        &mut self,
+        parents: &EntryPath<'_>,
+        name: &[u8],
+        entry: &[u8],
+    ) -> Result<(), UnpackError> {
+        self.opaque = true;
+        whiteout::set_opaque(self.open_parent(parents, entry)?, name, entry)
+    }
+
+    /// Whether there is such a directory.
+    pub(super) fn has_opaque(&self) -> bool {
+        self.opaque
     }
 
     /// Opens an existing directory for what needs more than a path descriptor.
@@ -186,7 +221,7 @@ impl Tree {
                 rustix::fs::unlinkat(parent, name, AtFlags::empty())
                     .map_err(|errno| UnpackError::io("replace", entry, errno))?;
                 // It may have been a symlink on the way to the open directory.
-                self.parent = None;
+                self.open.clear();
             }
             Present::Directory => {
                 let parent = parent
@@ -201,7 +236,7 @@ impl Tree {
                 }
                 rustix::fs::renameat(&parent, name, &self.replaced, self.taken_away.to_string())
                     .map_err(|errno| UnpackError::io("replace", entry, errno))?;
-                self.parent = None;
+                self.open.clear();
                 self.forget_implied_below(path, name);
             }
         }
@@ -260,6 +295,7 @@ impl Tree {
             .and_then(|()| rustix::fs::chmodat(parent, name, Mode::from_raw_mode(0o755), AtFlags::empty()))
             .map_err(|errno| UnpackError::io("create a parent of", entry, errno))?;
         if present == Present::Whiteout {
+            self.opaque = true;
             whiteout::set_opaque(parent.as_fd(), name, entry)?;
         }
         self.made += 1;

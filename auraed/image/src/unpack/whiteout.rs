@@ -62,12 +62,12 @@ pub(super) fn delete(
     match present(parent, name).map_err(|errno| UnpackError::io("look up", entry, errno))? {
         Present::Nothing => rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
             .map_err(|errno| UnpackError::io("create the whiteout", entry, errno)),
-        Present::Directory => set_opaque(parent, name, entry),
+        Present::Directory => tree.set_opaque(parents, name, entry),
         Present::Whiteout | Present::Other => Ok(()),
     }
 }
 
-/// Hides the lower content of a directory; `name` may be `.`.
+/// Hides the lower content of a directory; `name` may be `.`. For [`Tree::set_opaque`].
 pub(super) fn set_opaque(parent: BorrowedFd<'_>, name: &[u8], entry: &[u8]) -> Result<(), UnpackError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
