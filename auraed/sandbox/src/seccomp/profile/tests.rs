@@ -288,3 +288,29 @@ fn only_a_regular_file_of_some_length_is_read() {
     assert!(Profile::read(directory.path()).is_err());
     assert!(Profile::read(&directory.path().join("none")).is_err());
 }
+
+/// As long as those that engines ship, for three interfaces.
+#[test]
+fn a_long_profile_makes_a_filter_that_the_kernel_takes() {
+    let names = super::super::names::NATIVE_CALLS.keys();
+    let names: Vec<String> = names
+        .enumerate()
+        .filter(|(index, _)| index % 7 != 0)
+        .map(|(_, name)| format!("{name:?}"))
+        .collect();
+    let json = format!(
+        r#"{{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [{{"names": [{}], "action": "SCMP_ACT_ALLOW"}}]}}"#,
+        names.join(", ")
+    );
+    let begin = std::time::Instant::now();
+    let profile = Profile::parse(json.as_bytes()).unwrap();
+    let filter = profile.filter(Capabilities::default()).unwrap();
+    let instructions = filter.len() / 16;
+    println!(
+        "{} names: {instructions} instructions in {:?}",
+        names.len(),
+        begin.elapsed()
+    );
+    assert!(instructions < 2048, "{instructions}");
+}
