@@ -5,6 +5,7 @@
 //! is not measured is not running.
 
 mod client;
+mod critest;
 mod images;
 mod lives;
 mod table;
@@ -44,6 +45,9 @@ pub struct Options {
     /// Neither pulls nor images of hundreds of megabytes.
     #[arg(long)]
     no_pulls: bool,
+    /// Not critest's benchmarks.
+    #[arg(long)]
+    no_critest: bool,
     /// For programs.
     #[arg(long)]
     json: bool,
@@ -58,6 +62,8 @@ pub struct Figures {
     pub serial: Lives,
     /// All at once.
     pub parallel: Lives,
+    /// critest's own benchmarks: operations and their microseconds at the median.
+    pub critest: Vec<(String, u64)>,
     /// Pulling and unpacking.
     pub pulls: Option<Pulls>,
     /// Before any pod.
@@ -97,7 +103,15 @@ async fn measure_all(options: &Options, scratch: &Arc<Scratch>) -> anyhow::Resul
         node.start_shim()?;
         let weigh = || memory::of_node(&node);
         let socket = node.cri_socket();
-        let measured = measure("auraed", &socket, scratch, options, supply.as_ref(), &weigh);
+        let measured = measure(
+            "auraed",
+            &socket,
+            scratch,
+            options,
+            supply.as_ref(),
+            &network,
+            &weigh,
+        );
         figures.push(measured.await.context("measuring auraed")?);
         node.stop()?;
     }
@@ -108,7 +122,15 @@ async fn measure_all(options: &Options, scratch: &Arc<Scratch>) -> anyhow::Resul
             let containerd = Containerd::start(scratch, &network, tree, oci.name(), oci)?;
             let weigh = || containerd.weight();
             let socket = containerd.socket();
-            let measured = measure(&name, &socket, scratch, options, supply.as_ref(), &weigh);
+            let measured = measure(
+                &name,
+                &socket,
+                scratch,
+                options,
+                supply.as_ref(),
+                &network,
+                &weigh,
+            );
             figures.push(measured.await.with_context(|| format!("measuring {name}"))?);
         }
     }
@@ -121,6 +143,7 @@ async fn measure(
     scratch: &Scratch,
     options: &Options,
     supply: Option<&Supply>,
+    network: &NetworkNamespace,
     weigh: &dyn Fn() -> Vec<Weight>,
 ) -> anyhow::Result<Figures> {
     let client = Client::connect(socket, scratch, runtime).await?;
@@ -131,6 +154,11 @@ async fn measure(
     let idle = weigh();
     let serial = lives::one_after_the_other(&client, options.serial).await?;
     let (parallel, full) = lives::at_once(&client, options.parallel, weigh).await?;
+    let critest = if options.no_critest {
+        Vec::new()
+    } else {
+        critest::run(scratch, network, socket, runtime)?
+    };
     let pulls = match supply {
         Some(supply) => Some(images::pulls(&client, supply).await?),
         None => None,
@@ -139,6 +167,7 @@ async fn measure(
         runtime: runtime.to_owned(),
         serial,
         parallel,
+        critest,
         pulls,
         idle,
         full,

@@ -67,6 +67,15 @@ pub(super) fn render(figures: &[Figures], pods: usize) -> String {
         false,
         &|figure| Some(milliseconds(figure.parallel.start_and_stop_us.0)),
     );
+    let operations = figures
+        .first()
+        .map(|figure| figure.critest.as_slice())
+        .unwrap_or_default();
+    for (index, (name, _)) in operations.iter().enumerate() {
+        row(&format!("critest: {name}, p50"), "ms", false, &|figure| {
+            figure.critest.get(index).map(|(_, p50)| milliseconds(*p50))
+        });
+    }
     row("pull and unpack, one big layer", "s", false, &|figure| {
         figure.pulls.map(|pulls| pulls.big_s)
     });
