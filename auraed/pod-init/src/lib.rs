@@ -4,8 +4,9 @@
 //! it holds the namespaces, reaps, writes the log files, records exits, and answers the daemon on `init.sock`. It has
 //! one thread and one event loop, never waits for anything but that loop, and outlives the daemon.
 //!
-//! * [`protocol`]: the messages. The daemon (`auraed-sandbox`) uses this and [`wire`] alone.
+//! * [`protocol`]: the messages. The daemon (`auraed-sandbox`) uses this, [`wire`] and [`part`] alone.
 //! * [`wire`]: frames with file descriptors on a Unix stream socket.
+//! * [`part`]: parts of volumes, as both look them up.
 //! * `init`: the event loop and what it owns. `child`: what a new process does before it becomes a container's program.
 //! * `log`: log files in the CRI format.
 
@@ -15,6 +16,7 @@ mod fault;
 mod file;
 mod init;
 mod log;
+pub mod part;
 pub mod protocol;
 mod sys;
 pub mod wire;

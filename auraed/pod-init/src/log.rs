@@ -55,19 +55,19 @@ pub(crate) struct Line {
 }
 
 impl Log {
-    /// Opens or makes the file; its directory must be there. An empty path keeps nothing.
-    pub(crate) fn open(path: &Path, limits: LogLimits) -> Result<Self, Errno> {
+    /// Opens or makes the file; its directory must be there, or is given. An empty path keeps nothing.
+    pub(crate) fn open(path: &Path, directory: Option<OwnedFd>, limits: LogLimits) -> Result<Self, Errno> {
         if path.as_os_str().is_empty() {
             return Ok(Self::new(None, 0, limits));
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::INVAL);
         };
-        let directory = open(
-            parent,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match directory {
+            Some(directory) => directory,
+            None => open(parent, flags, Mode::empty())?,
+        };
         let (file, written) = open_file(&directory, name)?;
         let target = Target {
             directory,

@@ -35,7 +35,8 @@ pub struct Request {
 pub enum Call {
     /// The first call to a new pod init, once. Descriptor: the user namespace, if it has one.
     Setup(Setup),
-    /// Start a container. Descriptors: one detached mount for each mount of kind [`MountKind::Passed`].
+    /// Start a container. Descriptors: one detached mount for each mount of kind [`MountKind::Passed`], then the log's directory
+    /// if the container says so.
     Start(Box<Container>),
     /// Signal a container's main process, or with `all` every process of it.
     Signal {
@@ -219,6 +220,9 @@ pub struct Container {
     pub stdin_once: bool,
     /// The log file; empty: no log.
     pub log_path: PathBuf,
+    /// The last descriptor is the log file's directory.
+    #[serde(default)]
+    pub log_directory: bool,
     /// Where to record the exit.
     pub exit_path: PathBuf,
     /// The cgroup to run in.

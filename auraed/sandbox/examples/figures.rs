@@ -31,7 +31,7 @@ async fn main() {
         .nth(1)
         .map_or(100, |rounds| rounds.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().join("root");
+    let root = directory.path().join("state/root");
     for name in ["bin", "proc", "sys", "dev", "etc"] {
         fs_err::create_dir_all(root.join(name)).unwrap();
     }
@@ -171,7 +171,7 @@ fn container(directory: &Path, round: u32, name: &str, args: &[&str]) -> Contain
         attempt: 0,
         id: format!("{name}{round}"),
         rootfs: Rootfs {
-            lowers: vec![directory.join("root")],
+            lowers: vec![directory.join("state/root")],
             upper: own.join("upper"),
             work: own.join("work"),
             read_only: false,

@@ -3,6 +3,7 @@
 //! Made once, by the daemon's `main`, and lent to every [`Sandbox`](crate::Sandbox). Dropping it ends nothing.
 
 mod features;
+mod place;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ static PROGRAM: &[u8] = include_bytes!(env!("AURAE_POD_INIT"));
 pub struct HostConfig {
     /// Sockets and what must be in memory; `pods/<id>` below it.
     pub run_dir: PathBuf,
-    /// What outlives a boot.
+    /// What outlives a boot. Containers' root file systems and exit records must be below it: a pod init sees nothing else of
+    /// the disk.
     pub state_dir: PathBuf,
     /// The directory below each cgroup hierarchy, relative: `aurae`.
     pub cgroup_root: String,
@@ -46,6 +48,9 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
+    /// The mount namespace that pod inits begin with could not be made.
+    #[error("cannot make the mount namespace of pod inits")]
+    Mounts(#[source] std::io::Error),
     /// The pod init's program could not be put into sealed memory.
     #[error("cannot seal the pod init's program in memory")]
     Program(#[source] std::io::Error),
@@ -65,23 +70,27 @@ struct Shared {
     config: HostConfig,
     tree: cgroup::Tree,
     program: OwnedFd,
+    /// What pod inits begin with copies of.
+    mounts: OwnedFd,
     null: OwnedFd,
     user_namespaces: OnceLock<bool>,
 }
 
 impl Host {
-    /// Makes the run directory, looks at the cgroup hierarchies and seals the pod init's program. What limits will do
+    /// Makes the directories, looks at the cgroup hierarchies and seals the pod init's program. What limits will do
     /// without here is logged as warnings.
     pub fn new(config: HostConfig) -> Result<Self, HostError> {
         if !rustix::process::geteuid().is_root() {
             return Err(HostError::NotRoot);
         }
-        let pods = config.run_dir.join("pods");
-        fs_err::create_dir_all(&pods).map_err(|source| HostError::Directory { path: pods, source })?;
+        for path in [config.run_dir.join("pods"), config.state_dir.clone()] {
+            fs_err::create_dir_all(&path).map_err(|source| HostError::Directory { path, source })?;
+        }
         let (tree, warnings) = cgroup::Tree::detect(&config.cgroup_root)?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        let mounts = place::make(&tree, &config.state_dir, &config.run_dir).map_err(HostError::Mounts)?;
         let program = sys::seal(c"aurae-pod-init", PROGRAM).map_err(HostError::Program)?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         let null = null.map_err(|error| HostError::Program(error.into()))?;
@@ -90,6 +99,7 @@ impl Host {
                 config,
                 tree,
                 program,
+                mounts,
                 null,
                 user_namespaces: OnceLock::new(),
             }),
@@ -151,6 +161,10 @@ impl Host {
 
     pub(crate) fn program(&self) -> &OwnedFd {
         &self.shared.program
+    }
+
+    pub(crate) fn mounts(&self) -> &OwnedFd {
+        &self.shared.mounts
     }
 
     pub(crate) fn null(&self) -> &OwnedFd {

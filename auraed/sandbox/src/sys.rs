@@ -34,6 +34,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: BorrowedFd<'a>,
     pub(crate) arguments: &'a [CString],
     pub(crate) namespaces: Namespaces,
+    /// The mount namespace that it has a copy of.
+    pub(crate) mounts: BorrowedFd<'a>,
     /// To join.
     pub(crate) network: Option<BorrowedFd<'a>>,
     /// The v2 cgroup's directory.
@@ -51,6 +53,7 @@ pub(crate) struct Launch<'a> {
 #[repr(u8)]
 enum Step {
     Cgroup = 1,
+    Mounts,
     Network,
     Session,
     Descriptors,
@@ -60,6 +63,7 @@ enum Step {
 /// Everything that the new process touches: numbers and pointers, prepared before the fork.
 struct Prepared {
     hierarchies: Vec<RawFd>,
+    mounts: RawFd,
     network: RawFd,
     /// What becomes 0, 1, 2, 3, 4.
     kept: [OwnedFd; 4],
@@ -74,6 +78,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<(Pid, OwnedFd)> {
     let high = |descriptor: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, HIGH);
     let prepared = Prepared {
         hierarchies: launch.hierarchies.iter().map(AsRawFd::as_raw_fd).collect(),
+        mounts: launch.mounts.as_raw_fd(),
         network: launch.network.map_or(-1, |network| network.as_raw_fd()),
         kept: [
             high(launch.null)?,
@@ -111,6 +116,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<(Pid, OwnedFd)> {
 fn describe(step: u8) -> &'static str {
     match step {
         step if step == Step::Cgroup as u8 => "join the cgroup",
+        step if step == Step::Mounts as u8 => "make a mount namespace",
         step if step == Step::Network as u8 => "join the network namespace",
         step if step == Step::Session as u8 => "make a session",
         step if step == Step::Descriptors as u8 => "set the descriptors",
@@ -123,7 +129,7 @@ fn fork(launch: &Launch<'_>, prepared: &Prepared) -> io::Result<(Pid, OwnedFd)> 
     // SAFETY: all of clone_args is plain numbers, for which zero means "none".
     let mut arguments: libc::clone_args = unsafe { mem::zeroed() };
     // VFORK: this thread goes on when the program was executed, so that it copies no page that it writes meanwhile.
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_PIDFD | libc::CLONE_VFORK;
+    let mut flags = libc::CLONE_PIDFD | libc::CLONE_VFORK;
     let Namespaces { pid, ipc, uts } = launch.namespaces;
     for (wanted, flag) in [
         (pid, libc::CLONE_NEWPID),
@@ -187,6 +193,9 @@ unsafe fn try_become_init(prepared: &Prepared) -> Step {
             if libc::write(*hierarchy, c"0".as_ptr().cast(), 1) < 0 {
                 return Step::Cgroup;
             }
+        }
+        if libc::setns(prepared.mounts, libc::CLONE_NEWNS) < 0 || libc::unshare(libc::CLONE_NEWNS) < 0 {
+            return Step::Mounts;
         }
         if prepared.network >= 0 && libc::setns(prepared.network, libc::CLONE_NEWNET) < 0 {
             return Step::Network;

@@ -87,12 +87,13 @@ fn copy_cgroup(cgroup: &CgroupDirectory, attributes: MountAttrFlags) -> Result<O
     Ok(copy)
 }
 
-/// Hides `masked`: directories become empty, files become /dev/null. What does not exist needs no mask.
+/// Hides `masked`: directories become empty, files become /dev/null. What does not exist needs no mask. Links of the image are
+/// followed inside its root.
 pub(crate) fn mask(root: BorrowedFd<'_>, masked: &[String]) -> Result<()> {
     let mut empty: Option<OwnedFd> = None;
     let mut null: Option<OwnedFd> = None;
     for place in masked {
-        let target = match path::open_without_links(root, place, OFlags::PATH) {
+        let target = match path::open(root, place, OFlags::PATH) {
             Ok(target) => target,
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             Err(error) => return Err(error).blame_container(format_args!("mask {place}")),
@@ -143,7 +144,7 @@ fn null_device(root: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Makes parts of the container's trees read-only. What does not exist needs no protection.
 pub(crate) fn protect(root: BorrowedFd<'_>, read_only: &[String]) -> Result<()> {
     for place in read_only {
-        let target = match path::open_without_links(root, place, OFlags::PATH) {
+        let target = match path::open(root, place, OFlags::PATH) {
             Ok(target) => target,
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             Err(error) => return Err(error).blame_container(format_args!("protect {place}")),

@@ -2,8 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, open};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::mount::MountAttrFlags;
 
 use super::late::{self, Late};
@@ -13,7 +12,7 @@ use super::path::{self, Missing};
 use super::users::Users;
 use crate::fault::{Blame, Fault, Result};
 use crate::protocol::{Container, Mount, MountKind, Propagation, Restrictions};
-use crate::sys;
+use crate::{part, sys};
 
 /// Mounts everything into `root`, in order. `passed` are the detached mounts that came with the request. Returns what is left
 /// for when /proc is there.
@@ -71,7 +70,7 @@ fn copy(mount: &Mount) -> Result<OwnedFd> {
     } else {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         open(source, flags, Mode::empty())
-            .and_then(|volume| open_part(volume.as_fd(), &mount.sub_path))
+            .and_then(|volume| part::open(volume.as_fd(), &mount.sub_path))
             .and_then(|part| mount::copy_of(part.as_fd(), true))
     };
     copied.blame_container(format_args!(
@@ -80,33 +79,6 @@ fn copy(mount: &Mount) -> Result<OwnedFd> {
         mount.sub_path,
         mount.target
     ))
-}
-
-/// Opens a part of a volume, making missing directories. The pod's containers may write the volume meanwhile, so that no
-/// link in it is followed out of it.
-fn open_part(volume: BorrowedFd<'_>, part: &str) -> std::result::Result<OwnedFd, Errno> {
-    match path::open_beneath(volume, part, OFlags::PATH) {
-        Err(Errno::NOENT) => {}
-        result => return result,
-    }
-    let mut made = String::new();
-    for name in part.split('/').filter(|name| !name.is_empty() && *name != ".") {
-        let parent = match made.as_str() {
-            "" => ".",
-            made => made,
-        };
-        let parent = path::open_beneath(volume, parent, OFlags::PATH | OFlags::DIRECTORY)?;
-        match mkdirat(&parent, name, Mode::from_raw_mode(0o750)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-        made = if made.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{made}/{name}")
-        };
-    }
-    path::open_beneath(volume, part, OFlags::PATH)
 }
 
 fn memory(size_bytes: Option<u64>, mode: u32) -> Result<OwnedFd> {

@@ -147,7 +147,7 @@ impl Init {
         }
     }
 
-    fn try_start(&mut self, requester: Requester, spec: Container, passed: Vec<OwnedFd>) -> Result<Live> {
+    fn try_start(&mut self, requester: Requester, spec: Container, mut passed: Vec<OwnedFd>) -> Result<Live> {
         let serial = self.next_serial();
         let setup = self
             .setup
@@ -155,7 +155,8 @@ impl Init {
             .ok_or_else(|| Fault::Node("the pod is not set up".to_owned()))?;
         let pids = self.pid_namespace(&spec, setup.pids)?;
         let filter = self.filter(&spec.process.seccomp)?;
-        let log = Log::open(&spec.log_path, setup.log)
+        let directory = if spec.log_directory { passed.pop() } else { None };
+        let log = Log::open(&spec.log_path, directory, setup.log)
             .blame_node(format_args!("open the log {}", spec.log_path.display()))?;
         let (mut live, pipes) = prepare(serial, spec, filter, log)?;
         for (index, output) in live.outputs.iter().enumerate() {

@@ -14,6 +14,7 @@ fn fixture(max_bytes: u64, max_files: u32) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let log = Log::open(
         &directory.path().join("0.log"),
+        None,
         LogLimits { max_bytes, max_files },
     )
     .unwrap();
@@ -146,7 +147,7 @@ fn a_log_goes_on_where_it_was() {
     log.append("stdout", &mut Line::default(), b"before\n");
     drop(log);
     let path = directory.path().join("0.log");
-    let mut log = Log::open(&path, LogLimits::default()).unwrap();
+    let mut log = Log::open(&path, None, LogLimits::default()).unwrap();
     log.append("stdout", &mut Line::default(), b"after\n");
     assert_eq!(content(&path).lines().count(), 2);
 }

@@ -142,6 +142,14 @@ impl Tree {
         })
     }
 
+    /// Where the hierarchies are mounted.
+    pub(crate) fn mounts(&self) -> impl Iterator<Item = &Path> {
+        self.shared
+            .hierarchies
+            .iter()
+            .map(|hierarchy| hierarchy.mount.as_path())
+    }
+
     /// Every pod that has a group in some hierarchy, for cleaning up.
     pub fn pods(&self) -> Vec<(Qos, String)> {
         let mut pods = Vec::new();

@@ -176,6 +176,7 @@ fn fork(
             ipc: !spec.host_ipc && spec.user_namespace.is_none(),
             uts: !spec.hostname.is_empty() && spec.user_namespace.is_none(),
         },
+        mounts: host.mounts().as_fd(),
         network: match &spec.network {
             NetworkNamespace::Host => None,
             NetworkNamespace::Namespace(namespace) => Some(namespace.as_fd()),

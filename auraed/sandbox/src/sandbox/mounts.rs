@@ -3,13 +3,14 @@
 //! shares, and cannot give any back.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use auraed_pod_init::part;
 use auraed_pod_init::protocol::{IdMappings, Mount, MountKind, Propagation};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::{Error, Sandbox, UserNamespace, launch};
@@ -27,7 +28,13 @@ pub fn check_mounts(mounts: &[Mount]) -> Result<(), Error> {
     for mount in mounts {
         check(mount)?;
         match &mount.kind {
-            MountKind::Bind if mount.source.exists() => check_propagation(mount)?,
+            MountKind::Bind => {
+                let source = rustix::fs::open(&mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+                // What is missing is made later.
+                if let Ok(source) = source {
+                    check_propagation(mount, source.as_fd())?;
+                }
+            }
             MountKind::Image { lowers } if !mount.sub_path.is_empty() => {
                 check_part(lowers, &mount.sub_path)?;
             }
@@ -78,11 +85,7 @@ impl Sandbox {
         let mut taken = Vec::new();
         for mount in &mut mounts {
             check(mount)?;
-            // A volume's writers may exchange links below it: its parts are looked up by the pod init.
-            let of_host = mount.kind == MountKind::Bind
-                && mount.sub_path.is_empty()
-                && !mount.source.starts_with(&memory);
-            if of_host {
+            if mount.kind == MountKind::Bind && !mount.source.starts_with(&memory) {
                 taken.push(self.take(mount)?);
                 mount.kind = MountKind::Passed;
             }
@@ -95,11 +98,21 @@ impl Sandbox {
             let (source, target) = (mount.source.display(), &mount.target);
             Error::Refused(format!("cannot {tried} {source} for {target}: {error}"))
         };
-        make_missing(&mount.source).map_err(|error| refused("make", error))?;
-        check_propagation(mount)?;
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        let copy = open_tree(CWD, &mount.source, flags).map_err(|error| refused("copy", error.into()))?;
+        let place = if mount.sub_path.is_empty() {
+            make_missing(&mount.source).map_err(|error| refused("make", error))?;
+            rustix::fs::open(&mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        } else {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(&mount.source, flags, Mode::empty())
+                .and_then(|volume| part::open(volume.as_fd(), &mount.sub_path))
+        };
+        let place = place.map_err(|error| refused("open", error.into()))?;
+        check_propagation(mount, place.as_fd())?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH
+            | OpenTreeFlags::AT_RECURSIVE;
+        let copy = open_tree(&place, "", flags).map_err(|error| refused("copy", error.into()))?;
         if let Some(mapping) = &mount.mapping {
             let users = self
                 .users_of(mapping)
@@ -135,7 +148,7 @@ fn make_missing(source: &Path) -> io::Result<()> {
 }
 
 /// Refuses to follow or to share mounts that nobody shares: later ones would be missing without a word.
-fn check_propagation(mount: &Mount) -> Result<(), Error> {
+fn check_propagation(mount: &Mount, place: BorrowedFd<'_>) -> Result<(), Error> {
     let (wanted, enough): (_, &[&str]) = match mount.propagation {
         Propagation::Private => return Ok(()),
         Propagation::HostToContainer => ("a shared or slave mount", &["shared:", "master:"]),
@@ -148,7 +161,7 @@ fn check_propagation(mount: &Mount) -> Result<(), Error> {
             source.display()
         ))
     };
-    let found = statx(CWD, source, AtFlags::empty(), StatxFlags::MNT_ID);
+    let found = statx(place, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
     let id = found.map_err(|error| failed(error.into()))?.stx_mnt_id;
     let table = fs_err::read_to_string("/proc/thread-self/mountinfo").map_err(failed)?;
     let (place, optional) = find_mount(&table, id).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;

@@ -8,6 +8,7 @@ use auraed_pod_init::protocol::{
     Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, PidMode, Process, Reply, Restrictions,
     TerminalSize, VERSION,
 };
+use rustix::fs::{Mode, OFlags};
 
 use super::launch::{cgroup_error, step};
 use super::{ContainerSpec, Error, Sandbox, Seccomp, StartError, devices};
@@ -79,7 +80,13 @@ impl Sandbox {
             apparmor::check(profile)?;
         }
         let (nodes, rules) = devices::resolve(&spec.devices)?;
-        let (mounts, passed) = self.take_mounts(spec.mounts)?;
+        let (mounts, mut passed) = self.take_mounts(spec.mounts)?;
+        let log_directory = spec.log_path.parent().map(open_directory);
+        passed.extend(
+            log_directory
+                .transpose()
+                .map_err(step("open the directory of a log", self.id()))?,
+        );
         let capabilities = if spec.privileged {
             Capabilities::ALL
         } else {
@@ -134,6 +141,7 @@ impl Sandbox {
             pid: spec.pid,
             stdin: spec.stdin,
             stdin_once: spec.stdin_once,
+            log_directory: spec.log_path.parent().is_some(),
             log_path: spec.log_path,
             exit_path: spec.exit_path,
             cgroups,
@@ -205,6 +213,11 @@ fn directories(group: &cgroup::Group, membership: &cgroup::Membership) -> io::Re
         });
     }
     Ok(directories)
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 fn make_parent(file: &Path) -> io::Result<()> {

@@ -230,7 +230,7 @@ async fn read_only_goes_as_deep_as_asked() {
 async fn contradictions_are_refused() {
     let fixture = Fixture::new();
     let (sandbox, _) = fixture.sandbox().await;
-    let (source, lowers) = (fixture.path("root"), vec![fixture.path("root")]);
+    let (source, lowers) = (fixture.path("root"), vec![fixture.path("state/root")]);
     let image = MountKind::Image { lowers };
     for (adjust, expected) in [
         (
@@ -341,7 +341,7 @@ async fn later_mounts_lie_on_earlier_ones() {
 #[tokio::test]
 async fn images_are_volumes() {
     let fixture = Fixture::new();
-    let (lower, upper) = (fixture.path("lower"), fixture.path("upper"));
+    let (lower, upper) = (fixture.path("state/lower"), fixture.path("state/upper"));
     for (layer, name, text) in [
         (&lower, "both", "lower\n"),
         (&lower, "one", "one\n"),
@@ -367,7 +367,7 @@ async fn images_are_volumes() {
         image(&[&lower], "", "/one"),
         image(&[&upper, &lower], "link", "/part"),
         image(&[&lower], "data", "/part/deep"),
-        image(&[&fixture.path("root")], "", "/same"),
+        image(&[&fixture.path("state/root")], "", "/same"),
     ];
     check_mounts(&mounts).unwrap();
     let adjust = |spec: &mut ContainerSpec| {

@@ -46,7 +46,8 @@ impl Fixture {
             "these tests make namespaces and cgroups: run them as root"
         );
         let directory = tempfile::tempdir().unwrap();
-        make_root(&directory.path().join("root"));
+        make_root(&directory.path().join("state/root"));
+        symlink("state/root", directory.path().join("root")).unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let config = HostConfig {
             run_dir: directory.path().join("run"),
@@ -111,7 +112,7 @@ impl Fixture {
             attempt: 0,
             id: format!("id-of-{name}"),
             rootfs: Rootfs {
-                lowers: vec![self.path("root")],
+                lowers: vec![self.path("state/root")],
                 upper: own.join("upper"),
                 work: own.join("work"),
                 read_only: false,

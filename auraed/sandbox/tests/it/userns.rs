@@ -370,7 +370,7 @@ async fn volumes_show_the_ids_of_the_disk_where_they_are_mapped() {
 #[tokio::test]
 async fn containers_share_pids_and_images_in_a_user_namespace() {
     let Some(fixture) = fixture() else { return };
-    let layer = fixture.path("layer");
+    let layer = fixture.path("state/layer");
     fs_err::create_dir_all(layer.join("data")).unwrap();
     fs_err::write(layer.join("data/file"), "upper layer\n").unwrap();
     let mut pod = pod(&fixture);
@@ -390,7 +390,7 @@ async fn containers_share_pids_and_images_in_a_user_namespace() {
         target: target.to_owned(),
         read_only: true,
         kind: MountKind::Image {
-            lowers: vec![layer.clone(), fixture.path("root")],
+            lowers: vec![layer.clone(), fixture.path("state/root")],
         },
         ..Mount::default()
     };
