@@ -14,6 +14,7 @@ mod node;
 mod pod;
 mod refused;
 mod standalone;
+mod streams;
 mod v2;
 mod volumes;
 mod workloads;
