@@ -114,6 +114,17 @@ async fn mounts_are_as_the_caller_says() {
     assert_eq!(&lines[lines.len() - 2..], ["read-only", "image"], "{lines:?}");
     assert_eq!(fs_err::read_to_string(outer.join("file")).unwrap(), "data\n");
     assert!(node.machine.path("made/anew").is_dir());
+    // What cannot be mounted is told before the start.
+    let mut spec = container("refused", "pod", "true");
+    spec.mounts = vec![api::ContainerMount {
+        container_path: "/image".into(),
+        image: crate::archive::BUSYBOX.into(),
+        image_sub_path: "nowhere".into(),
+        read_only: true,
+        ..api::ContainerMount::default()
+    }];
+    let status = node.make_container(spec).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
     node.discard("pod").await;
     node.finish().await;
 }

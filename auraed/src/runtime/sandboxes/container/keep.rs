@@ -8,7 +8,7 @@ use crate::runtime::sandboxes::entry::Container;
 use crate::runtime::sandboxes::error::SandboxError;
 use crate::runtime::sandboxes::spec::{self, Facts};
 use auraed_api::runtime::v0 as api;
-use auraed_sandbox::ContainerSpec;
+use auraed_sandbox::{ContainerSpec, check_mounts};
 use prost::Message as _;
 use std::io;
 use std::path::Path;
@@ -34,7 +34,12 @@ impl Shared {
     /// Makes sure that it could be started, and keeps the whole spec.
     pub(super) async fn keep(&self, facts: Facts) -> Result<(), SandboxError> {
         blocking(move || {
-            spec::container(&facts)?;
+            let planned = spec::container(&facts)?;
+            check_mounts(&planned.mounts).map_err(|source| SandboxError::Sandbox {
+                action: "mount what is asked for into container",
+                id: facts.spec.id.clone(),
+                source: Box::new(source),
+            })?;
             let Facts {
                 spec, directories, ..
             } = facts;
