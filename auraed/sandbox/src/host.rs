@@ -125,8 +125,9 @@ impl Host {
     /// the ids of image layers. The first call tries it, which blocks for some milliseconds.
     pub fn user_namespaces_supported(&self) -> bool {
         *self.shared.user_namespaces.get_or_init(|| {
-            let name = format!(".user-namespace-{}", std::process::id());
-            let tried = features::try_user_namespace(&self.shared.config.state_dir.join(name));
+            // Always the same, so that one that was cut off is found again.
+            let scratch = self.shared.config.state_dir.join(".user-namespace");
+            let tried = features::try_user_namespace(&scratch);
             if let Err(error) = &tried {
                 tracing::warn!(%error, "containers cannot be in user namespaces here");
             }
