@@ -288,8 +288,14 @@ metadata: {name: web}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: web, image: '@agnhost', args: [netexec, --http-port=8080]}
-  - {name: cat, image: '@busybox', command: [sh, -c, 'while :; do nc -ll -p 7000 -e cat; done']}
+  - name: web
+    image: '@agnhost'
+    args: [netexec, --http-port=8080]
+    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+  - name: cat
+    image: '@busybox'
+    command: [nc, -ll, -p, '7000', -e, cat]
+    readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}
 ",
         )?;
         test.ready("web").await?;
@@ -393,7 +399,7 @@ spec:
         for (arguments, expected) in [
             (
                 &["attach", "plain", "-c", "other"][..],
-                "container other not found",
+                "container other is not valid for pod plain",
             ),
             (&["attach", "nobody"], "pods \"nobody\" not found"),
             (&["port-forward", "nobody", "80"], "pods \"nobody\" not found"),
