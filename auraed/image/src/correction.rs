@@ -5,7 +5,8 @@
 //! hide those of a lower layer: /tmp would no longer be sticky. For an image where that changes something, one more
 //! directory goes on top of its stack, that holds nothing but the directories in question with their right metadata.
 //!
-//! In the same directory go the hard links that a layer has to files of lower ones; see `links`.
+//! In the same directory go directories that overlayfs would show whiteouts of, and the hard links that a layer has to
+//! files of lower ones; see `links`.
 //!
 //! What this does not mend: a layer that only implies a directory which is a symlink in a lower layer hides the
 //! symlink. Other engines that unpack layers one by one do the same.
@@ -105,6 +106,7 @@ pub(crate) fn stack(layers: &Layers, image: &[Layer], pin: &mut Pin) -> Result<V
 fn corrections(layers: &[Opened], links: &[(Vec<u8>, Source)]) -> io::Result<Vec<(Vec<u8>, Metadata)>> {
     let mut wanted: BTreeSet<Vec<u8>> = links.iter().flat_map(|(path, _)| parents(path)).collect();
     wanted.extend(implied(layers)?);
+    wanted.extend(alone(layers)?);
     let mut directories = Vec::new();
     for path in wanted {
         if let Some((_, right)) = metadata(layers, &path)? {
@@ -136,6 +138,43 @@ fn implied(layers: &[Opened]) -> io::Result<BTreeSet<Vec<u8>>> {
     Ok(wanted)
 }
 
+/// Directories with whiteouts in them that one layer has alone, with their parents. Overlayfs would list the whiteouts:
+/// it takes out what is deleted only where it joins directories.
+fn alone(layers: &[Opened]) -> io::Result<BTreeSet<Vec<u8>>> {
+    let mut wanted = BTreeSet::new();
+    for (index, layer) in layers.iter().enumerate() {
+        for path in &layer.deleted_in {
+            if is_alone(layers, index, path)? {
+                wanted.insert(path.clone());
+                wanted.extend(parents(path));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn is_alone(layers: &[Opened], index: usize, path: &[u8]) -> io::Result<bool> {
+    for above in &layers[..index] {
+        // It is joined with that one, or does not show.
+        if !matches!(above.look(path)?, Seen::Nothing) {
+            return Ok(false);
+        }
+    }
+    match layers[index].look(path)? {
+        Seen::Directory { opaque: true, .. } => return Ok(true),
+        Seen::Directory { .. } => {}
+        Seen::Nothing | Seen::Hidden => return Ok(false),
+    }
+    for below in &layers[index + 1..] {
+        match below.look(path)? {
+            Seen::Nothing => {}
+            Seen::Hidden => return Ok(true),
+            Seen::Directory { .. } => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
 /// What the joined root shows for a directory, and what it should show: the metadata of the topmost layer that has an
 /// entry for it. `None` where it shows no directory.
 fn metadata(layers: &[Opened], path: &[u8]) -> io::Result<Option<(Metadata, Metadata)>> {
@@ -147,13 +186,15 @@ fn metadata(layers: &[Opened], path: &[u8]) -> io::Result<Option<(Metadata, Meta
             Seen::Directory {
                 metadata,
                 explicit,
-                opaque,
+                anew,
+                ..
             } => {
                 let top = shown.get_or_insert_with(|| metadata.clone()).clone();
                 if explicit {
                     return Ok(Some((top, metadata)));
                 }
-                if opaque {
+                // One that is opaque itself hides the entries that lower layers have, not what the directory is.
+                if anew {
                     break;
                 }
             }

@@ -161,6 +161,10 @@ fn read(
 
 /// What is known of a layer beside its files. In the lists each path is ended by a NUL.
 fn write_down(staging: &mut Staging, unpacked: &Unpacked) -> io::Result<()> {
+    if !unpacked.deleted_in.is_empty() {
+        let directories = unpacked.deleted_in.iter();
+        fs_err::write(staging.deleted_in(), terminated(directories))?;
+    }
     if unpacked.opaque {
         fs_err::write(staging.opaque(), b"")?;
     }

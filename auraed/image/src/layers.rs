@@ -4,6 +4,7 @@
 //!   layers/sha256-<diff-id>/root      a layer, a lower directory of overlayfs
 //!                           implied   directories that the layer only implies, each ended by a NUL
 //!                           links     hard links to what lower layers have: path and target, each ended by a NUL
+//!                           deleted-in  directories that names are deleted in, each ended by a NUL
 //!                           opaque    is there if the layer has opaque directories
 //!                           usage     bytes and inodes of the layer
 //!                           unsynced  the boot in which it was unpacked, until it is known to be on the disk
@@ -99,6 +100,10 @@ impl Layers {
 
     pub(crate) fn links(&self, name: &str) -> PathBuf {
         self.directory.join(name).join("links")
+    }
+
+    pub(crate) fn deleted_in(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("deleted-in")
     }
 
     /// Whether a layer may have opaque directories. One without a record of its usage is older than this one.

@@ -30,6 +30,9 @@ mod credentials;
 mod digest;
 mod document;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod import;
 mod layer;

@@ -59,6 +59,9 @@ pub(crate) struct Unpacked {
     /// Hard links to what lower layers have: path and target. A whiteout stands at each, so that it hides what lower
     /// layers have there; what it links to depends on the image, so that is for `correction` to find.
     pub(crate) links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Directories that names are deleted in. Where no other layer has such a directory overlayfs lists the names that are
+    /// not there, so that is for `correction` to see to, too.
+    pub(crate) deleted_in: HashSet<Vec<u8>>,
     /// Some directory hides what lower layers have in it.
     pub(crate) opaque: bool,
     /// What the layer takes; absent where entries replaced others, so that only looking tells.

@@ -1,6 +1,7 @@
 //! Layers as directories, joined by overlayfs itself. Needs root, for the mount and the ownership.
 
 mod links;
+mod model;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
@@ -95,8 +96,17 @@ impl Bench {
             options.as_c_str(),
         )
         .unwrap();
+        let _mounted = Mounted(target.clone());
         look(&target);
-        rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+/// Unmounted with the value, also where a test fails.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
@@ -188,4 +198,35 @@ fn layers_that_cannot_be_seen_are_left_out() {
         .layer(&[("b", Some(0o755))], opaque);
     assert_eq!(opaque_root.stack(), [opaque_root.name(1)]);
     assert_eq!(Bench::new().stack(), [EMPTY]);
+}
+
+#[test]
+fn what_a_layer_deletes_for_nothing_is_not_listed() {
+    let bench = Bench::new().layer(&[("a", Some(0o755)), ("b", Some(0o700))], |root| {
+        whiteout(&root.join("a/gone"));
+    });
+    fs_err::write(bench.layers.deleted_in(&bench.name(0)), "a\0").unwrap();
+    let stack = bench.stack();
+    assert!(stack[0].starts_with("chain-"), "{stack:?}");
+    bench.mounted(|root| assert_eq!(fs_err::read_dir(root.join("a")).unwrap().count(), 0));
+    assert_eq!(bench.shown(&["a", "b"]), [(0o755, 0), (0o700, 0)]);
+
+    // Joined with another layer's directory it needs nothing.
+    let joined = Bench::new()
+        .layer(&[("a", Some(0o755))], |root| {
+            fs_err::write(root.join("a/gone"), "").unwrap()
+        })
+        .layer(&[("a", Some(0o755))], |root| whiteout(&root.join("a/gone")));
+    fs_err::write(joined.layers.deleted_in(&joined.name(1)), "a\0").unwrap();
+    assert_eq!(joined.stack().len(), 2);
+    joined.mounted(|root| assert_eq!(fs_err::read_dir(root.join("a")).unwrap().count(), 0));
+}
+
+#[test]
+fn a_directory_whose_lower_content_is_hidden_stays_what_it_was() {
+    let bench = Bench::new()
+        .layer(&[("a", Some(0o711)), ("a/below", Some(0o755))], nothing)
+        .layer(&[("a", None)], |root| opaque(&root.join("a")));
+    bench.mounted(|root| assert!(!root.join("a/below").exists()));
+    assert_eq!(bench.shown(&["a"]), [(0o711, 0)]);
 }

@@ -26,6 +26,8 @@ pub(super) struct Opened {
     pub(super) implied: HashSet<Vec<u8>>,
     /// Hard links to what is below: path and target.
     pub(super) links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Directories with whiteouts in them.
+    pub(super) deleted_in: Vec<Vec<u8>>,
 }
 
 /// A directory's path as one layer has it.
@@ -39,6 +41,8 @@ pub(super) enum Seen {
         metadata: Metadata,
         explicit: bool,
         opaque: bool,
+        /// A parent is opaque: it is another directory than one that lower layers have there.
+        anew: bool,
     },
 }
 
@@ -74,10 +78,8 @@ impl Metadata {
 
 pub(super) fn open(layers: &Layers, name: &str) -> io::Result<Opened> {
     let implied = fs_err::read(layers.implied(name))?;
-    let links = match fs_err::read(layers.links(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        links => links?,
-    };
+    let links = read(layers.links(name))?;
+    let deleted_in = read(layers.deleted_in(name))?;
     let links: Vec<&[u8]> = terminated(&links).collect();
     Ok(Opened {
         root: open_directory(&layers.root(name))?,
@@ -87,7 +89,16 @@ pub(super) fn open(layers: &Layers, name: &str) -> io::Result<Opened> {
             .chunks_exact(2)
             .map(|pair| (pair[0].to_vec(), pair[1].to_vec()))
             .collect(),
+        deleted_in: terminated(&deleted_in).map(<[u8]>::to_vec).collect(),
     })
+}
+
+/// A list that is not there where it would be empty.
+fn read(path: std::path::PathBuf) -> io::Result<Vec<u8>> {
+    match fs_err::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        bytes => bytes,
+    }
 }
 
 /// Paths that are each ended by a NUL.
@@ -107,11 +118,11 @@ impl Opened {
             match open_beneath(self.root.as_fd(), prefix, DIRECTORY, ResolveFlags::NO_SYMLINKS) {
                 Ok(directory) if end == path.len() => {
                     let explicit = !self.implied.contains(path);
-                    opaque |= self.opaque && has_opaque(&directory)?;
                     return Ok(Seen::Directory {
                         metadata: Metadata::of(&directory)?,
                         explicit,
-                        opaque,
+                        opaque: opaque || self.opaque && has_opaque(&directory)?,
+                        anew: opaque,
                     });
                 }
                 Ok(directory) => opaque |= has_opaque(&directory)?,

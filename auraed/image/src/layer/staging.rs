@@ -87,6 +87,11 @@ impl Staging {
         self.path.join("links")
     }
 
+    /// The list of directories that names are deleted in.
+    pub(crate) fn deleted_in(&self) -> PathBuf {
+        self.path.join("deleted-in")
+    }
+
     /// Says that some of its directories hide what lower layers have in them.
     pub(crate) fn opaque(&self) -> PathBuf {
         self.path.join("opaque")

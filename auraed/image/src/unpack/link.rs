@@ -113,7 +113,7 @@ impl Unpacker {
         let link = path.bytes();
         self.remember(link.len() + target.len(), &entry.path)?;
         self.links.insert(link, target);
-        Ok(())
+        self.deleted_in(&parents, &entry.path)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The order of the calls matters: chown clears setuid bits and file capabilities, so mode and attributes come after
 //! it; making an entry touches its directory, so the times of directories are set when everything is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -24,6 +24,7 @@ pub(super) struct Unpacker {
     /// Paths of directories and their times.
     directory_times: Vec<(Vec<u8>, (i64, u32))>,
     pub(super) links: BTreeMap<Vec<u8>, Vec<u8>>,
+    deleted_in: HashSet<Vec<u8>>,
     remembered_bytes: usize,
     pub(super) usage: Usage,
     /// Entries took the place of others, which are in `usage`.
@@ -41,6 +42,7 @@ impl Unpacker {
             tree: Tree::new(root, replaced),
             directory_times: Vec::new(),
             links: BTreeMap::new(),
+            deleted_in: HashSet::new(),
             remembered_bytes: 0,
             usage: Usage::inode(DIRECTORY_BYTES),
             replaced: false,
@@ -61,7 +63,8 @@ impl Unpacker {
             Name::Ignored => Ok(()),
             Name::Deletes(deleted) => {
                 self.usage += Usage::inode(0);
-                whiteout::delete(&mut self.tree, &parents, deleted, &entry.path)
+                whiteout::delete(&mut self.tree, &parents, deleted, &entry.path)?;
+                self.deleted_in(&parents, &entry.path)
             }
             Name::Opaque => {
                 self.tree.open_parent(&parents, &entry.path)?;
@@ -127,6 +130,7 @@ impl Unpacker {
         Ok(Unpacked {
             implied: self.tree.into_implied(),
             links: self.links,
+            deleted_in: self.deleted_in,
             opaque,
             usage: (!self.replaced).then_some(usage),
         })
@@ -148,6 +152,17 @@ impl Unpacker {
         }
         self.replaced = true;
         self.tree.take_away(parents, name, standing, entry)
+    }
+
+    /// Remembers that there is a whiteout in a directory.
+    pub(super) fn deleted_in(&mut self, directory: &EntryPath<'_>, entry: &[u8]) -> Result<(), UnpackError> {
+        let path = directory.bytes();
+        if self.deleted_in.contains(&path) {
+            return Ok(());
+        }
+        self.remember(path.len(), entry)?;
+        self.deleted_in.insert(path);
+        Ok(())
     }
 
     /// Counts what has to be remembered until the layer is done.
@@ -216,8 +231,8 @@ impl Unpacker {
         directory: OwnedFd,
     ) -> Result<(), UnpackError> {
         describe(directory.as_fd(), entry)?;
-        self.tree.set_explicit(path);
         let bytes = path.bytes();
+        self.tree.set_explicit(&bytes);
         self.remember(bytes.len(), &entry.path)?;
         self.directory_times.push((bytes, entry.mtime));
         // Its own entries come next.

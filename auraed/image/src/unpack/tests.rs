@@ -350,6 +350,21 @@ fn directories_without_an_entry_are_told() {
         .unpack(&Tar::default().directory("./", 0o755).end())
         .unwrap();
     assert!(with_root.implied.is_empty());
+
+    // What is deleted and made again is not what it was.
+    let remade = Bench::new().unpack(
+        &Tar::default()
+            .file(".wh.a", "")
+            .file("a/x", "")
+            .file("b/x", "")
+            .file(".wh.b", "")
+            .file("c/.wh.x", "")
+            .end(),
+    );
+    let remade = remade.unwrap();
+    assert_eq!(remade.implied, HashSet::from([Vec::new(), b"c".to_vec()]));
+    assert_eq!(remade.deleted_in, HashSet::from([Vec::new(), b"c".to_vec()]));
+    assert!(remade.opaque);
 }
 
 #[test]

@@ -137,8 +137,8 @@ impl Tree {
     }
 
     /// The layer has an entry for this directory: its metadata is not made up.
-    pub(super) fn set_explicit(&mut self, path: &EntryPath<'_>) {
-        self.implied.remove(&path.bytes());
+    pub(super) fn set_explicit(&mut self, path: &[u8]) {
+        self.implied.remove(path);
     }
 
     /// Opens a directory, making it and its parents where there is nothing.
@@ -299,7 +299,10 @@ impl Tree {
             whiteout::set_opaque(parent.as_fd(), name, entry)?;
         }
         self.made += 1;
-        self.remember_implied(path, entry)?;
+        // One that was deleted is made anew, with nothing of the old one.
+        if present != Present::Whiteout {
+            self.remember_implied(path, entry)?;
+        }
         let flags = DIRECTORY | OFlags::NOFOLLOW;
         rustix::fs::openat(parent, name, flags, Mode::empty())
             .map_err(|errno| UnpackError::io("open a parent of", entry, errno))

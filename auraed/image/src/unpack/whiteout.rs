@@ -62,7 +62,10 @@ pub(super) fn delete(
     match present(parent, name).map_err(|errno| UnpackError::io("look up", entry, errno))? {
         Present::Nothing => rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
             .map_err(|errno| UnpackError::io("create the whiteout", entry, errno)),
-        Present::Directory => tree.set_opaque(parents, name, entry),
+        Present::Directory => {
+            tree.set_explicit(&parents.join(name));
+            tree.set_opaque(parents, name, entry)
+        }
         Present::Whiteout | Present::Other => Ok(()),
     }
 }
