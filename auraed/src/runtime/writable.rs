@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// How old an answer may be: kubelet asks every ten seconds.
@@ -27,9 +27,6 @@ pub(crate) struct WritableLayers {
 /// What they took at some moment.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// That moment.
-    #[allow(dead_code, reason = "for the statistics of single containers")]
-    pub(crate) at: SystemTime,
     /// All of them together.
     pub(crate) all: Usage,
     layers: HashMap<PathBuf, Usage>,
@@ -37,7 +34,6 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// One container's, by its upper directory; absent if it had none yet.
-    #[allow(dead_code, reason = "for the statistics of single containers")]
     pub(crate) fn of(&self, upper: &Path) -> Option<Usage> {
         self.layers.get(upper).copied()
     }
@@ -78,7 +74,6 @@ impl WritableLayers {
 }
 
 fn measure(state_dir: &Path) -> io::Result<Measured> {
-    let at = SystemTime::now();
     let mut uppers = below(state_dir.join("sandboxes"), 2)?;
     uppers.extend(below(state_dir.join("pods"), 3)?);
     let mut layers = HashMap::new();
@@ -92,7 +87,7 @@ fn measure(state_dir: &Path) -> io::Result<Measured> {
         all += usage;
         layers.insert(upper, usage);
     }
-    Ok(Measured { at, all, layers })
+    Ok(Measured { all, layers })
 }
 
 /// `<directory>/<id>/containers/<…>/upper`, with `levels` directories between, the id among them.
