@@ -21,8 +21,11 @@ const MOST: u64 = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct WritableLayers {
     state_dir: Arc<Path>,
-    newest: Arc<Mutex<Option<(Instant, Arc<Measured>)>>>,
+    newest: Arc<Mutex<Option<Newest>>>,
 }
+
+/// When it was measured.
+type Newest = (Instant, Arc<Measured>);
 
 /// What they took at some moment.
 #[derive(Debug)]
