@@ -16,3 +16,4 @@ mod node;
 mod program;
 mod runtime;
 mod sandboxes;
+mod streams;
