@@ -19,6 +19,8 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 /// The largest message that a client may send, in bytes; kubectl sends 32 KiB at most, others whole files.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that are read at once. A session that stands still keeps them.
+const READ: usize = 16 * 1024;
 /// The largest piece of input that waits for the program, in bytes.
 const CHUNK: usize = 32 * 1024;
 
@@ -28,6 +30,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await

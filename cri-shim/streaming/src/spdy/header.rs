@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status};
 
 use super::frame::Violation;
 
@@ -86,6 +86,9 @@ Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMTchunked,text/html,ima
 application/xml,application/xhtml+xml,text/plain,text/javascript,publicprivatemax-age=gzip,deflate,sdch\
 charset=utf-8charset=iso-8859-1,utf-,*,enq=0.";
 
+/// Its Adler-32.
+const DICTIONARY_CHECKSUM: u32 = 0xe3c6_a7c2;
+
 static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut dictionary = Vec::new();
     for word in WORDS {
@@ -145,21 +148,19 @@ impl Reader {
     }
 }
 
-/// Writes the header blocks of the other direction.
+/// Writes the header blocks of the other direction. They are short and few, and so are not compressed, which would take a
+/// quarter of a megabyte for each connection: deflate's stored blocks carry them as they are.
 #[derive(Debug)]
 pub(super) struct Writer {
-    deflate: Compress,
+    has_begun: bool,
 }
 
 impl Writer {
     pub(super) fn new() -> Self {
-        let mut deflate = Compress::new(Compression::fast(), true);
-        // It fails for a compressor that has begun already only.
-        let _ = deflate.set_dictionary(&DICTIONARY);
-        Self { deflate }
+        Self { has_begun: false }
     }
 
-    /// Writes a block.
+    /// Writes a block of less than 64 KiB.
     pub(super) fn write(&mut self, headers: &[(&str, &str)]) -> Vec<u8> {
         let mut plain = Vec::new();
         push_length(&mut plain, headers.len());
@@ -167,19 +168,22 @@ impl Writer {
             push_text(&mut plain, name.as_bytes());
             push_text(&mut plain, value.as_bytes());
         }
-        let mut block = Vec::with_capacity(plain.len() + 64);
-        let mut rest = plain.as_slice();
-        loop {
-            let before = self.deflate.total_in();
-            // Compression of memory into memory fails for wrong arguments only.
-            let _ = self.deflate.compress_vec(rest, &mut block, FlushCompress::Sync);
-            let read = usize::try_from(self.deflate.total_in() - before).unwrap_or(usize::MAX);
-            rest = rest.get(read..).unwrap_or_default();
-            if rest.is_empty() && block.len() < block.capacity() {
-                return block;
-            }
-            block.reserve(64);
+        let mut block = Vec::with_capacity(plain.len() + 16);
+        if !self.has_begun {
+            self.has_begun = true;
+            // The beginning of a zlib stream that has a dictionary (RFC 1950, section 2.2), and the dictionary's checksum.
+            block.extend([0x78, 0xbb]);
+            block.extend(DICTIONARY_CHECKSUM.to_be_bytes());
         }
+        // Each block as RFC 1951, section 3.2.4 has it; the empty one lets the reader know that it has everything.
+        for stored in [plain.as_slice(), &[]] {
+            let length = u16::try_from(stored.len()).unwrap_or(u16::MAX);
+            block.push(0);
+            block.extend(length.to_le_bytes());
+            block.extend((!length).to_le_bytes());
+            block.extend(stored);
+        }
+        block
     }
 }
 
@@ -230,7 +234,7 @@ mod tests {
             b = (b + a) % 65521;
         }
         // Its Adler-32 stands at the beginning of every compressed SPDY/3 connection.
-        assert_eq!((DICTIONARY.len(), b << 16 | a), (1423, 0xe3c6_a7c2));
+        assert_eq!((DICTIONARY.len(), b << 16 | a), (1423, DICTIONARY_CHECKSUM));
     }
 
     #[test]
@@ -256,8 +260,16 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused() {
-        let mut writer = Writer::new();
-        let block = writer.write(&[("name", &"x".repeat(10 * MAX_BLOCK_BYTES))]);
+        let mut plain = Vec::new();
+        push_length(&mut plain, 1);
+        push_text(&mut plain, b"name");
+        push_text(&mut plain, &b"x".repeat(10 * MAX_BLOCK_BYTES));
+        let mut deflate = flate2::Compress::new(flate2::Compression::fast(), true);
+        deflate.set_dictionary(&DICTIONARY).unwrap();
+        let mut block = Vec::with_capacity(4096);
+        deflate
+            .compress_vec(&plain, &mut block, flate2::FlushCompress::Sync)
+            .unwrap();
         assert!(block.len() < 2000);
         assert_eq!(
             Reader::new().read(&block),

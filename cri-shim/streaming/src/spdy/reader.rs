@@ -15,7 +15,7 @@ use super::table::{Answer, Table};
 use crate::activity::Activity;
 
 /// Bytes that are read at once.
-const READ: usize = 32 * 1024;
+const READ: usize = 16 * 1024;
 /// Pieces of data that wait on one stream.
 const QUEUE: usize = 16;
 /// Bytes that wait on all streams together.
