@@ -22,8 +22,8 @@ pub use error::DaemonError;
 
 use crate::config::Config;
 use crate::observe::{LogWatcher, Node, Observe};
-use crate::runtime::{About, Images};
 use crate::runtime::writable::WritableLayers;
+use crate::runtime::{About, Images};
 use crate::server::{self, Listener, ServeError, Services};
 use auraed_identity::Identity;
 use auraed_sandbox::cgroup::Version;
