@@ -102,9 +102,6 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         return Err("invalid tag format");
     }
     let (registry, repository) = split_registry(name);
-    if repository.len() > 255 {
-        return Err("repository name must not be more than 255 characters");
-    }
     if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err("repository name must be lowercase");
     }
@@ -117,14 +114,19 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         registry
     };
     let official = registry == DOCKER && !repository.contains('/');
+    let repository = if official {
+        format!("library/{repository}")
+    } else {
+        repository.to_owned()
+    };
+    // Of the whole name: what is taken is taken again in the form that it is written in.
+    if repository.len() > 255 {
+        return Err("repository name must not be more than 255 characters");
+    }
     let tag = tag.or(if digest.is_none() { Some("latest") } else { None });
     Ok(Reference {
         registry: registry.to_owned(),
-        repository: if official {
-            format!("library/{repository}")
-        } else {
-            repository.to_owned()
-        },
+        repository,
         tag: tag.map(str::to_owned),
         digest,
     })
@@ -262,5 +264,8 @@ mod tests {
         }
         let long = format!("a/{}", "b".repeat(300));
         assert!(long.parse::<Reference>().unwrap_err().to_string().contains("255"));
+        // The namespace that docker.io's own images are in counts as well.
+        assert!("b".repeat(248).parse::<Reference>().is_err());
+        assert!("b".repeat(247).parse::<Reference>().is_ok());
     }
 }
