@@ -11,6 +11,8 @@ mod failures;
 mod network;
 #[path = "../it/pod.rs"]
 mod pod;
+#[path = "../it/streams.rs"]
+mod streams;
 #[path = "../it/volumes.rs"]
 mod volumes;
 #[path = "../it/workloads.rs"]
