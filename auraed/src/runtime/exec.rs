@@ -18,7 +18,7 @@ use api::exec_request::Event as Input;
 use api::exec_response::Event as Output;
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::{Exec, ExecSpec, TerminalSize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -32,9 +32,20 @@ pub(super) async fn exec(
     let Some(Input::Start(start)) = first else {
         return Err(Failure::argument("start", "must be the first message").into_status());
     };
-    let running = start_program(targets, start).await?;
     let (answers, stream) = mpsc::channel(WAITING);
-    tokio::spawn(running.serve(requests, answers));
+    let (told, started) = oneshot::channel();
+    let targets = targets.clone();
+    // A task of its own, so that a program whose client goes away while it is being started is killed, too.
+    tokio::spawn(async move {
+        match start_program(&targets, start).await {
+            Ok(running) => {
+                let _ = told.send(Ok(()));
+                running.serve(requests, answers).await;
+            }
+            Err(failure) => drop(told.send(Err(failure))),
+        }
+    });
+    started.await.map_err(|_| Failure::Stopping)??;
     Ok(ReceiverStream::new(stream))
 }
 

@@ -56,6 +56,11 @@ async fn a_program_runs_in_a_container_by_its_id() {
     let (input, mut answers) = exec(&node, "sleep 4321 & echo begun; sleep 4321").await;
     assert!(answers.message().await.unwrap().is_some());
     drop((input, answers));
+    // Also if it goes away while the program is being started.
+    for moment in 0..25 {
+        let patience = std::time::Duration::from_micros(moment * 400);
+        let _ = tokio::time::timeout(patience, exec(&node, "sleep 4321 & sleep 4321")).await;
+    }
     let left = "until ! grep -qs 4321 /proc/[0-9]*/cmdline; do sleep 0.05; done; echo none";
     // It must not find itself.
     let (_input, answers) = exec(&node, &left.replace("4321", "[4]321")).await;

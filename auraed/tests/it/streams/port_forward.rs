@@ -3,6 +3,7 @@
 use super::running;
 use crate::machine::PATIENCE;
 use crate::node::{Node, pod, shell};
+use crate::sandboxes::sandbox;
 use api::port_forward_request::Event as Input;
 use api::port_forward_response::Event as Output;
 use auraed_api::runtime::v0 as api;
@@ -137,6 +138,28 @@ async fn much_goes_both_ways_at_once() {
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_of_the_nodes_network_has_the_nodes_ports() {
+    let Some(node) = Node::new("a_sandbox_of_the_nodes_network_has_the_nodes_ports").await else {
+        return;
+    };
+    let mut spec = sandbox("host");
+    spec.network = api::NamespaceMode::Node.into();
+    node.make(spec).await.unwrap();
+    let mut server = node.machine.inside("busybox");
+    let mut server = server
+        .args(["nc", "-ll", "-p", "7002", "-e", "cat"])
+        .spawn()
+        .unwrap();
+    let mut connection = Connection::until_open(&node, "host", 7002).await;
+    connection.send(Input::Data("hello".into())).await;
+    connection.send(close()).await;
+    assert_eq!(connection.rest().await, b"hello");
+    server.kill().unwrap();
+    server.wait().unwrap();
     node.finish().await;
 }
 
