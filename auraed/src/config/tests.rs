@@ -106,6 +106,12 @@ fn values_are_checked() {
         ("[network]\ncni_bin_dirs = [\"/a:/b\"]", "network.cni_bin_dirs"),
         ("[network]\nenabled = false\nmode = \"cni\"", "network.enabled"),
         ("[container_logs]\nmax_files = 0", "container_logs.max_files"),
+        ("[images]\nparallel_layers = 0", "images.parallel_layers"),
+        (
+            "[images]\nparallel_layers_of_all = 1000",
+            "images.parallel_layers_of_all",
+        ),
+        ("[images]\npinned = [\"UPPER\"]", "images.pinned"),
     ] {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{field}: ")), "{text}: {error}");
@@ -116,8 +122,7 @@ fn values_are_checked() {
 
 #[test]
 fn what_is_printed_leads_to_itself() {
-    let text =
-        "cgroup_root = \"a/b\"\n[[images.registries]]\nhost = \"r.example\"\nmirrors = [\"m.example\"]\n";
+    let text = "cgroup_root = \"a/b\"\n[images]\npinned = [\"pause:*\"]\npartial_layers_bytes = 0\n[[images.registries]]\nhost = \"r.example\"\nmirrors = [\"m.example\"]\n";
     let printed = parse(text).unwrap().to_toml();
     assert_eq!(parse(&printed).unwrap().to_toml(), printed);
     assert!(printed.contains("mirrors"), "{printed}");
