@@ -261,7 +261,7 @@ fn ports_are_forwarded_in_the_old_form() {
 fn a_session_goes_on_while_the_shim_ends() {
     on_own_node(
         "a_session_goes_on_while_the_shim_ends",
-        "drain",
+        "drain-session",
         async |node, mut cri| {
             suite::ground().network.enter().unwrap();
             let (_, container) = start(&mut cri, "drain", FOREVER).await;
