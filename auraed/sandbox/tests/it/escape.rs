@@ -10,7 +10,7 @@ use crate::support::{Fixture, exit_of, read_to_end, wait_until};
 
 /// Prints what a process has open beside the listing itself.
 const OPEN: &str = "for fd in /proc/self/fd/*; do readlink $fd || true; done";
-/// Starts for each race: each lost the race about every third time where it could be lost.
+/// Starts for each race. Whether that is enough to lose one was not tried on a runtime that can.
 const ROUNDS: usize = 40;
 
 fn bind(source: &Path, target: &str) -> Mount {
