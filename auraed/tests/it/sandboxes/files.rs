@@ -95,7 +95,7 @@ async fn mounts_are_as_the_caller_says() {
     let mut spec = container(
         "main",
         "pod",
-        "cat /etc/hosts; echo data > /outer/file; echo more > /outer/inner/file || echo read-only; cat /image/bin/sh > /dev/null && echo image",
+        "cat /etc/hosts; echo data > /outer/file; { echo more > /outer/inner/file; } 2>/dev/null || echo read-only; cat /image/bin/sh > /dev/null && echo image",
     );
     // The inner one is named first, and is mounted last.
     spec.mounts = vec![
