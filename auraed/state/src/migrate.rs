@@ -15,6 +15,7 @@ const APPLICATION_ID: i32 = 0x4155_5241;
 const STEPS: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_sandboxes.sql"),
+    include_str!("../migrations/0003_subnets.sql"),
 ];
 
 /// Opens, checks and migrates the file at `path`.

@@ -1,12 +1,13 @@
 //! Files of every version that was ever written open today, with all they held.
 
-use super::{pod, stop};
+use super::{pod, stop, subnet};
 use auraed_state::{ContainerRow, PodRow, SandboxRow, State};
 use rusqlite::Connection;
 use std::path::Path;
 
 const VERSION_1: &str = include_str!("../golden/version1.sql");
 const VERSION_2: &str = include_str!("../golden/version2.sql");
+const VERSION_3: &str = include_str!("../golden/version3.sql");
 
 fn schema(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
@@ -70,12 +71,33 @@ async fn a_file_of_version_2_opens() {
     assert_eq!(state.containers().await.unwrap(), [container]);
 }
 
+#[tokio::test]
+async fn a_file_of_version_3_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("aurae.db");
+    Connection::open(&path).unwrap().execute_batch(VERSION_3).unwrap();
+
+    let state = State::open(&path).unwrap();
+    let assigned = subnet("10.244.3.0", 24);
+    assert_eq!(state.assigned_subnet().await.unwrap(), Some(assigned));
+    let subnets = async || {
+        let rows = state.addresses().await.unwrap();
+        rows.iter().map(|row| row.subnet).collect::<Vec<_>>()
+    };
+    assert_eq!(subnets().await, [None, Some(assigned)]);
+    state.adopt_addresses(subnet("10.99.0.0", 16)).await.unwrap();
+    assert_eq!(subnets().await, [None, Some(assigned)]);
+    state.adopt_addresses(subnet("10.88.0.0", 16)).await.unwrap();
+    assert_eq!(subnets().await, [Some(subnet("10.88.0.0", 16)), Some(assigned)]);
+}
+
 /// Migrations that were released are never edited: the schema that they make is the one in the golden file.
 #[test]
 fn each_migration_still_makes_its_version() {
     let migrations = [
         (VERSION_1, include_str!("../../migrations/0001_first.sql")),
         (VERSION_2, include_str!("../../migrations/0002_sandboxes.sql")),
+        (VERSION_3, include_str!("../../migrations/0003_subnets.sql")),
     ];
     let directory = tempfile::tempdir().unwrap();
     let fresh = directory.path().join("fresh.db");

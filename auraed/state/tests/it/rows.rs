@@ -106,6 +106,51 @@ async fn another_subnet_gives_another_address() {
 }
 
 #[tokio::test]
+async fn an_address_says_of_which_subnet_it_is() {
+    let (directory, state) = fresh();
+    let (old, new) = (subnet("10.0.0.0", 16), subnet("10.9.0.0", 24));
+    state.allocate_address("a", old).await.unwrap();
+    state.allocate_address("b", new).await.unwrap();
+    state.close().await;
+    let state = State::open(&directory.path().join("aurae.db")).unwrap();
+    let rows = state.addresses().await.unwrap();
+    let subnets: Vec<_> = rows.iter().map(|row| (row.owner.as_str(), row.subnet)).collect();
+    assert_eq!(subnets, [("a", Some(old)), ("b", Some(new))]);
+    // The same address in a subnet of another length is another one to its pod.
+    state.allocate_address("a", subnet("10.0.0.0", 24)).await.unwrap();
+    let rows = state.addresses().await.unwrap();
+    assert_eq!(rows[0].subnet, Some(subnet("10.0.0.0", 24)));
+}
+
+#[tokio::test]
+async fn what_an_older_subnet_needs_is_not_given() {
+    let (_directory, state) = fresh();
+    state.allocate_address("a", subnet("10.0.0.8", 29)).await.unwrap();
+    // Around the older one's network, gateway and broadcast address, and its owner.
+    let wide = subnet("10.0.0.0", 28);
+    let mut given = Vec::new();
+    while let Ok(address) = state.allocate_address(&given.len().to_string(), wide).await {
+        given.push(address.octets()[3]);
+    }
+    given.sort_unstable();
+    assert_eq!(given, [2, 3, 4, 5, 6, 7, 11, 12, 13, 14]);
+}
+
+#[tokio::test]
+async fn the_assigned_subnet_outlives_a_crash() {
+    let (directory, state) = fresh();
+    assert_eq!(state.assigned_subnet().await.unwrap(), None);
+    state.assign_subnet(subnet("10.1.0.0", 24)).await.unwrap();
+    state.assign_subnet(subnet("10.2.0.0", 24)).await.unwrap();
+    let next = State::open(&directory.path().join("aurae.db")).unwrap();
+    drop(state);
+    assert_eq!(
+        next.assigned_subnet().await.unwrap(),
+        Some(subnet("10.2.0.0", 24))
+    );
+}
+
+#[tokio::test]
 async fn many_owners_at_once_never_share() {
     let (_directory, state) = fresh();
     let net = subnet("10.0.0.0", 22);
