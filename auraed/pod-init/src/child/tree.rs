@@ -132,7 +132,7 @@ fn empty_directory() -> Result<OwnedFd> {
 
 /// A copy of the container's /dev/null, if that is what it is: whatever else lies there would be written to.
 fn null_device(root: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let null = path::open_without_links(root, "/dev/null", OFlags::PATH).blame_node("open /dev/null")?;
+    let null = path::open_without_links(root, "/dev/null", OFlags::PATH).blame_container("open /dev/null")?;
     let stat = fstat(&null).blame_node("look at /dev/null")?;
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     if !is_device || stat.st_rdev != rustix::fs::makedev(1, 3) {
