@@ -22,8 +22,8 @@ use crate::support::{Fixture, PATIENCE, exit_of};
 /// Containers that must have started beside a swapper.
 const STARTS: usize = 20;
 
-/// Exchanges two names of a directory as fast as the kernel does it, which is a few hundred thousand times a second. A container
-/// that has the directory as a volume could do the same.
+/// Exchanges two names of a directory as fast as the kernel does it. A container that has the directory as a volume could do
+/// the same.
 struct Swapper {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
