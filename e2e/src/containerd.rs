@@ -14,8 +14,11 @@ use crate::network::NetworkNamespace;
 use crate::process::{Launch, MARK, Program, output};
 use crate::registry::Registry;
 use crate::scratch::Scratch;
+use crate::sweep;
 use crate::wait;
 
+/// Where it has containers whose callers named no parent.
+const CGROUP: &str = "k8s.io";
 const SUBNET: &str = "10.90.0.0/16";
 
 /// Which OCI runtime starts the containers.
@@ -35,6 +38,14 @@ impl Oci {
             Self::Crun => "crun",
         }
     }
+
+    /// Where it is in `tree`, Debian's packages unpacked.
+    pub fn program(self, tree: &Path) -> PathBuf {
+        match self {
+            Self::Runc => tree.join("usr/sbin/runc"),
+            Self::Crun => tree.join("usr/bin/crun"),
+        }
+    }
 }
 
 /// A running containerd.
@@ -46,6 +57,8 @@ pub struct Containerd {
     run: PathBuf,
     /// Named network namespaces that were here before: what it adds and does not take away is ours to remove.
     namespaces: BTreeSet<OsString>,
+    /// And the cgroups of containers whose callers named no parent.
+    cgroups: Vec<PathBuf>,
 }
 
 impl Containerd {
@@ -61,6 +74,7 @@ impl Containerd {
         oci: Oci,
     ) -> anyhow::Result<Self> {
         let namespaces = sandbox_namespaces();
+        let cgroups = sweep::cgroups(CGROUP);
         let place = scratch.path().join(name);
         for below in ["run", "cni"] {
             fs_err::create_dir_all(place.join(below))?;
@@ -87,6 +101,7 @@ impl Containerd {
             tree: tree.to_owned(),
             run: scratch.path().to_owned(),
             namespaces,
+            cgroups,
         };
         wait::blocking(Duration::from_secs(30), "containerd's socket", || {
             containerd.program.check()?;
@@ -132,6 +147,12 @@ impl Drop for Containerd {
         for name in sandbox_namespaces().difference(&self.namespaces) {
             // Whatever is in the way of this one is in nobody else's.
             let _ = Command::new("ip").args(["netns", "delete"]).arg(name).status();
+        }
+        for cgroup in sweep::cgroups(CGROUP).iter().rev() {
+            if !self.cgroups.contains(cgroup) {
+                // One that is in use is not removed, and not ours.
+                let _ = fs_err::remove_dir(cgroup);
+            }
         }
     }
 }
@@ -181,10 +202,6 @@ pub fn put_pause(scratch: &Scratch, registry: &Registry) -> anyhow::Result<()> {
 }
 
 fn configuration(place: &Path, tree: &Path, oci: Oci) -> String {
-    let binary = match oci {
-        Oci::Runc => tree.join("usr/sbin/runc"),
-        Oci::Crun => tree.join("usr/bin/crun"),
-    };
     format!(
         "version = 3
 root = '{place}/containerd'
@@ -212,7 +229,7 @@ bin_dirs = ['{tree}/usr/lib/cni']
 conf_dir = '{place}/cni'
 ",
         place = place.display(),
-        binary = binary.display(),
+        binary = oci.program(tree).display(),
         tree = tree.display()
     )
 }

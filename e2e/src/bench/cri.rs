@@ -8,6 +8,7 @@ mod client;
 mod critest;
 mod images;
 mod lives;
+mod own;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use clap::Args;
 use self::client::Client;
 use self::images::{Pulls, Supply};
 use self::lives::Lives;
+use self::own::Own;
 use crate::containerd::{self, Containerd, Oci};
 use crate::images::Store;
 use crate::memory::{self, Weight};
@@ -62,6 +64,8 @@ pub struct Figures {
     pub serial: Lives,
     /// All at once.
     pub parallel: Lives,
+    /// A container by itself.
+    pub own: Own,
     /// critest's own benchmarks: operations and their microseconds at the median.
     pub critest: Vec<(String, u64)>,
     /// Pulling and unpacking.
@@ -97,79 +101,82 @@ async fn measure_all(options: &Options, scratch: &Arc<Scratch>) -> anyhow::Resul
     } else {
         Some(Supply::make(scratch, &registry)?)
     };
+    let run = Run {
+        options,
+        scratch,
+        network: &network,
+        supply: supply.as_ref(),
+    };
     let mut figures = Vec::new();
     if !options.peer_alone {
-        let node = Node::start(scratch, &network, NodeOptions::new("aurae").with(Agent::Kubelet))?;
+        // Its pods are found by their cgroup, whose name the client makes of the runtime's.
+        let node = Node::start(scratch, &network, NodeOptions::new("auraed").with(Agent::Kubelet))?;
         node.start_shim()?;
         let weigh = || memory::of_node(&node);
         let socket = node.cri_socket();
-        let measured = measure(
-            "auraed",
-            &socket,
-            scratch,
-            options,
-            supply.as_ref(),
-            &network,
-            &weigh,
-        );
-        figures.push(measured.await.context("measuring auraed")?);
+        let measured = run.measure("auraed", &socket, &weigh, None).await;
+        figures.push(measured.context("measuring auraed")?);
         node.stop()?;
     }
     if let Some(tree) = &options.peer {
         containerd::put_pause(scratch, &registry)?;
         for oci in [Oci::Runc, Oci::Crun] {
             let name = format!("containerd, {}", oci.name());
+            let alone = own::alone(scratch, &network, tree, oci)?;
             let containerd = Containerd::start(scratch, &network, tree, oci.name(), oci)?;
             let weigh = || containerd.weight();
             let socket = containerd.socket();
-            let measured = measure(
-                &name,
-                &socket,
-                scratch,
-                options,
-                supply.as_ref(),
-                &network,
-                &weigh,
-            );
-            figures.push(measured.await.with_context(|| format!("measuring {name}"))?);
+            let measured = run.measure(&name, &socket, &weigh, Some(alone)).await;
+            figures.push(measured.with_context(|| format!("measuring {name}"))?);
         }
     }
     Ok(figures)
 }
 
-async fn measure(
-    runtime: &str,
-    socket: &Path,
-    scratch: &Scratch,
-    options: &Options,
-    supply: Option<&Supply>,
-    network: &NetworkNamespace,
-    weigh: &dyn Fn() -> Vec<Weight>,
-) -> anyhow::Result<Figures> {
-    let client = Client::connect(socket, scratch, runtime).await?;
-    client.ready().await?;
-    client.pull(&Registry::reference("busybox")).await?;
-    // The first pod is not what is measured.
-    lives::one_after_the_other(&client, 1).await?;
-    let idle = weigh();
-    let serial = lives::one_after_the_other(&client, options.serial).await?;
-    let (parallel, full) = lives::at_once(&client, options.parallel, weigh).await?;
-    let critest = if options.no_critest {
-        Vec::new()
-    } else {
-        critest::run(scratch, network, socket, runtime)?
-    };
-    let pulls = match supply {
-        Some(supply) => Some(images::pulls(&client, supply).await?),
-        None => None,
-    };
-    Ok(Figures {
-        runtime: runtime.to_owned(),
-        serial,
-        parallel,
-        critest,
-        pulls,
-        idle,
-        full,
-    })
+/// What all runtimes are measured with.
+struct Run<'a> {
+    options: &'a Options,
+    scratch: &'a Scratch,
+    network: &'a NetworkNamespace,
+    supply: Option<&'a Supply>,
+}
+
+impl Run<'_> {
+    /// Measures what listens on `socket`; `alone` is what the OCI runtime below it has shown by itself, if there is one.
+    async fn measure(
+        &self,
+        runtime: &str,
+        socket: &Path,
+        weigh: &dyn Fn() -> Vec<Weight>,
+        alone: Option<(u64, u64)>,
+    ) -> anyhow::Result<Figures> {
+        let client = Client::connect(socket, self.scratch, runtime).await?;
+        client.ready().await?;
+        client.pull(&Registry::reference("busybox")).await?;
+        // The first pod is not what is measured.
+        lives::one_after_the_other(&client, 1).await?;
+        let idle = weigh();
+        let serial = lives::one_after_the_other(&client, self.options.serial).await?;
+        let (parallel, full) = lives::at_once(&client, self.options.parallel, weigh).await?;
+        let own = own::run(&client, alone).await?;
+        let critest = if self.options.no_critest {
+            Vec::new()
+        } else {
+            critest::run(self.scratch, self.network, socket, runtime)?
+        };
+        let pulls = match self.supply {
+            Some(supply) => Some(images::pulls(&client, supply).await?),
+            None => None,
+        };
+        Ok(Figures {
+            runtime: runtime.to_owned(),
+            serial,
+            parallel,
+            own,
+            critest,
+            pulls,
+            idle,
+            full,
+        })
+    }
 }

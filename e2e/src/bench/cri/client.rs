@@ -7,12 +7,13 @@ use anyhow::{Context, bail, ensure};
 use cri_api::v1::image_service_client::ImageServiceClient;
 use cri_api::v1::runtime_service_client::RuntimeServiceClient;
 use cri_api::v1::{
-    ContainerConfig, ContainerMetadata, CreateContainerRequest, ExecSyncRequest, ImageSpec,
-    LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PullImageRequest, RemoveImageRequest,
-    RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StatusRequest,
-    StopContainerRequest, StopPodSandboxRequest,
+    ContainerConfig, ContainerEventResponse, ContainerMetadata, CreateContainerRequest, ExecSyncRequest,
+    GetEventsRequest, ImageSpec, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
+    PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
+    RunPodSandboxRequest, StartContainerRequest, StatusRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use hyper_util::rt::TokioIo;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::registry::Registry;
@@ -126,18 +127,22 @@ impl Client {
         })
     }
 
-    pub(super) async fn create_container(&self, sandbox: &Sandbox) -> anyhow::Result<String> {
-        let command = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"];
+    pub(super) async fn create_container(
+        &self,
+        sandbox: &Sandbox,
+        name: &str,
+        command: &[&str],
+    ) -> anyhow::Result<String> {
         let request = CreateContainerRequest {
             pod_sandbox_id: sandbox.id.clone(),
             config: Some(ContainerConfig {
                 metadata: Some(ContainerMetadata {
-                    name: "c".to_owned(),
+                    name: name.to_owned(),
                     attempt: 0,
                 }),
                 image: Some(image(&Registry::reference("busybox"))),
-                command: command.map(str::to_owned).to_vec(),
-                log_path: "c.log".to_owned(),
+                command: command.iter().map(|&word| word.to_owned()).collect(),
+                log_path: format!("{name}.log"),
                 ..ContainerConfig::default()
             }),
             sandbox_config: Some(sandbox.config.clone()),
@@ -190,6 +195,29 @@ impl Client {
             .await
             .context("StopContainer")?;
         Ok(())
+    }
+
+    pub(super) async fn remove_container(&self, id: &str) -> anyhow::Result<()> {
+        let request = RemoveContainerRequest {
+            container_id: id.to_owned(),
+        };
+        self.runtime
+            .clone()
+            .remove_container(request)
+            .await
+            .context("RemoveContainer")?;
+        Ok(())
+    }
+
+    /// What happens to containers from now on.
+    pub(super) async fn events(&self) -> anyhow::Result<Streaming<ContainerEventResponse>> {
+        let answer = self
+            .runtime
+            .clone()
+            .get_container_events(GetEventsRequest {})
+            .await
+            .context("GetContainerEvents")?;
+        Ok(answer.into_inner())
     }
 
     pub(super) async fn stop_sandbox(&self, sandbox: &Sandbox) -> anyhow::Result<()> {

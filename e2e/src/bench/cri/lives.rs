@@ -20,6 +20,8 @@ pub(super) const CALLS: [&str; 7] = [
 ];
 /// How many of them make a pod run.
 const START: usize = 3;
+/// A workload that ends when it is told to.
+const COMMAND: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"];
 /// From where on they end it.
 const STOP: usize = 4;
 
@@ -94,7 +96,7 @@ async fn all<T: 'static>(mut tasks: JoinSet<anyhow::Result<T>>) -> anyhow::Resul
 async fn start(client: Client, name: String) -> anyhow::Result<Running> {
     let mut life = Life::default();
     let sandbox = timed(&mut life[0], client.run_sandbox(&name)).await?;
-    let container = timed(&mut life[1], client.create_container(&sandbox)).await?;
+    let container = timed(&mut life[1], client.create_container(&sandbox, "c", &COMMAND)).await?;
     timed(&mut life[2], client.start_container(&container)).await?;
     Ok(Running {
         sandbox,
@@ -148,7 +150,7 @@ fn summary(lives: &[Life], took: Duration) -> Lives {
 }
 
 /// Microseconds at the median and the ninth tenth.
-fn quantiles(mut all: Vec<Duration>) -> (u64, u64) {
+pub(super) fn quantiles(mut all: Vec<Duration>) -> (u64, u64) {
     all.sort_unstable();
     let at = |tenths: usize| {
         let value = all.get((all.len() * tenths / 10).min(all.len().saturating_sub(1)));

@@ -58,6 +58,12 @@ pub(super) fn render(figures: &[Figures], pods: usize) -> String {
                 .map(|(_, p50, _)| milliseconds(*p50))
         });
     }
+    row("`true` in a container, p50", "ms", false, &|figure| {
+        Some(milliseconds(figure.own.through_cri_us.0))
+    });
+    row("the same without a CRI, p50", "ms", false, &|figure| {
+        Some(milliseconds(figure.own.alone_us.0))
+    });
     row(&format!("{pods} at once"), "pods/s", true, &|figure| {
         Some(figure.parallel.pods_per_s)
     });
