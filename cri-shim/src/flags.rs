@@ -32,7 +32,7 @@ Examples:
 #[command(name = "cri-shim", version, max_term_width = 100, after_help = AFTER)]
 pub struct Flags {
     /// Where the CRI is served: a Unix socket, made with mode 0660. One that a killed shim left is replaced.
-    #[arg(long, value_name = "ENDPOINT", default_value = "unix:///run/aurae/cri.sock", value_parser = endpoint, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "ENDPOINT", default_value = "unix:///run/cri-shim/cri.sock", value_parser = endpoint, value_hint = ValueHint::FilePath)]
     pub listen: PathBuf,
     /// auraed's socket.
     #[arg(long, value_name = "SOCKET", env = "AURAE_SOCKET", default_value = "/run/aurae/aurae.sock", value_hint = ValueHint::FilePath)]
@@ -70,7 +70,7 @@ fn endpoint(text: &str) -> Result<PathBuf, String> {
     if path.starts_with('/') && path.len() > 1 {
         Ok(PathBuf::from(path))
     } else {
-        Err("must be the path of a Unix socket, as unix:///run/aurae/cri.sock".to_owned())
+        Err("must be the path of a Unix socket, as unix:///run/cri-shim/cri.sock".to_owned())
     }
 }
 
@@ -93,7 +93,12 @@ mod tests {
         use clap::CommandFactory;
         Flags::command().debug_assert();
         let flags = Flags::try_parse_from(["cri-shim"]).unwrap();
-        assert_eq!(flags.listen, PathBuf::from("/run/aurae/cri.sock"));
+        assert_eq!(flags.listen, PathBuf::from("/run/cri-shim/cri.sock"));
+        // Where an ordinary user may make it: systemd gives it this directory.
+        let unit = include_str!("../cri-shim.service");
+        let directory = unit.lines().find_map(|line| line.strip_prefix("RuntimeDirectory="));
+        let directory = directory.map(|name| PathBuf::from("/run").join(name));
+        assert_eq!(flags.listen.parent(), directory.as_deref());
         assert!(flags.command.is_none());
     }
 }

@@ -1,9 +1,9 @@
 //! What holds for the repository as a whole, as tests: nothing here is part of the program.
 //!
 //! One file a subject: `licences` and `packages` look at what is built (`cargo tree`), `layers` at who may depend on whom,
-//! `manifests` at the members' Cargo.toml, `files` at the sources, `page` at docs/dependencies.md. All of it works
-//! offline, on what the build that runs the tests has fetched. A list of exceptions holds a date and a reason each, and an
-//! exception that is no longer needed fails as well.
+//! `manifests` at the members' Cargo.toml, `files` at the sources, `page` at docs/dependencies.md, `units` at systemd's. All
+//! of it works offline, on what the build that runs the tests has fetched. A list of exceptions holds a date and a reason
+//! each, and an exception that is no longer needed fails as well.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +18,7 @@ mod licences;
 mod manifests;
 mod packages;
 mod page;
+mod units;
 
 /// A crate of the workspace.
 #[derive(Deserialize)]
