@@ -1,7 +1,5 @@
 //! auraed goes away and comes back.
 
-use std::time::Duration;
-
 use cri_api::v1 as cri;
 use tonic::Code;
 
@@ -56,12 +54,13 @@ fn calls_under_way_end_before_the_shim_does() {
             let programs = node.programs();
             let (_, pid) = programs.iter().find(|(name, _)| *name == "cri-shim").unwrap();
             let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            let mut other = cri.clone();
             let stop = async {
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                let begun = "until test -e /begun; do sleep 0.02; done";
+                other.exec(&container, &["sh", "-c", begun], 60).await.unwrap();
                 rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
             };
-            let mut other = cri.clone();
-            let slow = other.exec(&container, &["sh", "-c", "sleep 1; echo done"], 0);
+            let slow = cri.exec(&container, &["sh", "-c", "echo > /begun; sleep 1; echo done"], 0);
             let (done, ()) = tokio::join!(slow, stop);
             assert_eq!(done.unwrap().stdout, b"done\n");
             node.kill_shim();

@@ -147,6 +147,11 @@ pub(crate) fn container_config(name: &str, script: &str) -> cri::ContainerConfig
 /// A script that runs until it is told to end.
 pub(crate) const FOREVER: &str = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
 
+/// A script that handles a signal as it says, and runs on. [`Cri::prepared`] returns once it does.
+pub(crate) fn prepared(trap: &str) -> String {
+    format!("trap {trap}; echo > /prepared; while true; do sleep 0.1; done")
+}
+
 impl Cri {
     pub(crate) async fn pull(&mut self, image: &str) -> String {
         let request = cri::PullImageRequest {
@@ -235,6 +240,13 @@ impl Cri {
         let id = self.try_create(sandbox, config, sandbox_config).await.unwrap();
         self.try_start(&id).await.unwrap();
         id
+    }
+
+    /// Waits until a container that runs [`prepared`] is.
+    pub(crate) async fn prepared(&mut self, id: &str) {
+        let wait = "until test -e /prepared; do sleep 0.02; done";
+        let done = self.exec(id, &["sh", "-c", wait], 60).await.unwrap();
+        assert_eq!(done.exit_code, 0, "{done:?}");
     }
 
     pub(crate) async fn stop_container(&mut self, id: &str, timeout: i64) {
