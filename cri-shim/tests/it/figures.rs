@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cri_api::v1 as cri;
 use tokio_stream::StreamExt as _;
 
-use crate::node::{container_config, on_node, sandbox_config};
+use crate::node::{PATIENCE, container_config, on_node, sandbox_config};
 
 /// Computes, and writes to its own root.
 const BUSY: &str = "echo kept > /kept; while true; do :; done";
@@ -31,10 +31,16 @@ fn what_runs_is_measured() {
         assert!(memory.timestamp > 0 && memory.working_set_bytes.unwrap().value > 0);
         let layer = first.writable_layer.clone().unwrap();
         assert!(std::path::Path::new(&layer.fs_id.unwrap().mountpoint).is_dir());
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        let second = cri.runtime.container_stats(request).await.unwrap();
-        let second = second.into_inner().stats.unwrap();
-        assert!(used(&second) > before);
+        let grown = async {
+            loop {
+                let stats = cri.runtime.container_stats(request.clone()).await.unwrap();
+                if used(&stats.into_inner().stats.unwrap()) > before {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, grown).await.unwrap();
 
         let filter = cri::ContainerStatsFilter {
             pod_sandbox_id: sandbox.clone(),
@@ -103,6 +109,16 @@ fn a_sandbox_is_measured_with_its_containers_and_its_network() {
                 .into_inner();
             let list = stream.next().await.unwrap().unwrap();
             assert_eq!(list.pod_sandbox_stats.len(), 1);
+            // One that has stopped uses nothing, and is not listed as one that does.
+            cri.stop_sandbox(&sandbox).await;
+            let request = cri::ListPodSandboxStatsRequest {
+                filter: Some(cri::PodSandboxStatsFilter {
+                    label_selector: sandbox_config.labels.clone(),
+                    ..Default::default()
+                }),
+            };
+            let listed = cri.runtime.list_pod_sandbox_stats(request).await.unwrap();
+            assert_eq!(listed.into_inner().stats, []);
             cri.remove_sandbox(&sandbox).await;
         },
     );

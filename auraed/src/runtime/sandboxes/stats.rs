@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub(super) use usage::Look;
 
 impl Sandboxes {
-    /// What the sandboxes that fit use, and their running containers.
+    /// What the sandboxes that fit use, and their running containers. One that has stopped uses nothing, and is told of
+    /// where it is named.
     ///
     /// # Errors
     /// [`SandboxError::Ambiguous`]; the writable layers cannot be looked at.
@@ -29,7 +30,10 @@ impl Sandboxes {
         labels: &HashMap<String, String>,
         writable: &WritableLayers,
     ) -> Result<Vec<api::SandboxStats>, SandboxError> {
-        let entries = self.shared.entries(id, labels)?;
+        let mut entries = self.shared.entries(id, labels)?;
+        if id.is_empty() {
+            entries.retain(|entry| entry.sandbox().is_ok());
+        }
         let layers = self.shared.layers(writable).await?;
         let reading = tokio::task::spawn_blocking(move || {
             let stats = entries.iter().map(|entry| sandbox_stats(entry, &layers));
