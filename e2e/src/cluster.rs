@@ -78,7 +78,7 @@ impl Cluster {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let client = self.client().await?;
-        wait::until(Duration::from_secs(60), "the API server", async || {
+        wait::until(Duration::from_secs(120), "the API server", async || {
             for program in &self.programs {
                 program.check()?;
             }

@@ -19,7 +19,7 @@ use crate::containerd::{self, Containerd, Oci};
 use crate::home;
 use crate::images::Store;
 use crate::network::NetworkNamespace;
-use crate::node::{Agent, Node, Options as NodeOptions};
+use crate::node::{Agent, Node, Options as NodeOptions, Plugins};
 use crate::process::Launch;
 use crate::registry::{self, Registry};
 use crate::scratch::Scratch;
@@ -70,6 +70,9 @@ pub struct Options {
     /// containerd from Debian's packages in this directory, instead of auraed.
     #[arg(long, value_name = "DIR")]
     peer: Option<PathBuf>,
+    /// Networks by CNI's reference plugins, instead of auraed's own.
+    #[arg(long, value_enum, conflicts_with = "peer")]
+    plugins: Option<Plugins>,
     /// Keeps report and logs here.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -89,7 +92,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             ground.run(&peer.socket(), options.transport, options.focus.as_deref())
         }
         None => {
-            let node = ground.node()?;
+            let node = ground.node(options.plugins)?;
             ground.run(&node.cri_socket(), options.transport, options.focus.as_deref())
         }
     };
@@ -146,12 +149,15 @@ impl Ground {
         })
     }
 
-    /// auraed with cri-shim.
+    /// auraed with cri-shim, and with network plugins if there are to be any.
     ///
     /// # Errors
     /// One does not come up.
-    pub fn node(&self) -> anyhow::Result<Node> {
-        let options = NodeOptions::new(&self.name).with(Agent::Kubelet);
+    pub fn node(&self, plugins: Option<Plugins>) -> anyhow::Result<Node> {
+        let options = NodeOptions {
+            plugins,
+            ..NodeOptions::new(&self.name).with(Agent::Kubelet)
+        };
         let node = Node::start(&self.scratch, &self.network, options)?;
         node.start_shim()?;
         Ok(node)

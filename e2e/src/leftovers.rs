@@ -81,8 +81,11 @@ pub fn of_daemon(node: &Node) -> anyhow::Result<String> {
     }
     let (bridge, table) = node.network_names();
     let links = node.network().run(["ip", "-br", "link"])?;
-    for line in links.lines().filter(|line| line.starts_with(&bridge)) {
-        writeln!(left, "interface {line}")?;
+    for line in links.lines() {
+        // Another node's may begin with the same name.
+        if line.split_whitespace().next() == Some(bridge.as_str()) {
+            writeln!(left, "interface {line}")?;
+        }
     }
     let tables = node.network().run(["nft", "list", "tables"])?;
     for line in tables
@@ -135,15 +138,22 @@ fn mounts(node: &Node, lines: &mut BTreeSet<String>) {
 /// Of the node, and what belongs to nobody; other nodes share the network namespace.
 fn network(node: &Node, lines: &mut BTreeSet<String>) -> anyhow::Result<()> {
     let (bridge, table) = node.network_names();
+    let plugins = node.has_plugins();
+    lines.extend(node.plugins_traces()?);
     let links = node.network().run(["ip", "-o", "link"])?;
     for line in links.lines() {
         let mut words = line.split_whitespace().skip(1);
         let name = words.next().unwrap_or_default().trim_end_matches(':');
         let master = words.skip_while(|word| *word != "master").nth(1);
-        let others = |name: &str| name != bridge && name.starts_with("aurae");
+        // The bridge of plugins comes with their first pod and stays; what is on it is among their traces.
+        let ours = |name: &str| name == bridge && !plugins;
+        let others = |name: &str| !ours(name) && name.starts_with("aurae");
         if !others(name) && !master.is_some_and(others) {
             lines.insert(format!("interface {}", name.split('@').next().unwrap_or(name)));
         }
+    }
+    if plugins {
+        return Ok(());
     }
     // Without what comes and goes with the bridge's first and last port.
     let routes = node
@@ -176,6 +186,8 @@ fn grows(path: &Path) -> bool {
         || text.starts_with("state/identity")
         || text.starts_with("bridge/")
         || text.starts_with("shim/")
+        // Leases are counted among the traces of plugins.
+        || text.starts_with("leases")
         || (text.starts_with("kubelet/")
             && !text.starts_with("kubelet/root/pods/")
             && !text.starts_with("kubelet/log/"))

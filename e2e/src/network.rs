@@ -44,7 +44,7 @@ impl NetworkNamespace {
         let outside = fs_err::read_link("/proc/self/ns/net")?;
         let launch = Launch::new("namespace", "unshare").args(["--net", "--", "sleep", "infinity"]);
         let holder = scratch.spawner().launch(&launch, &scratch.log("namespace"))?;
-        wait::blocking(Duration::from_secs(10), "the network namespace", || {
+        wait::blocking(Duration::from_secs(60), "the network namespace", || {
             holder.check()?;
             // Until `unshare` has run it is in ours; until `sleep` is executed it may not have done so.
             let inside = fs_err::read_link(format!("/proc/{}/ns/net", holder.pid()))?;

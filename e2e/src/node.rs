@@ -11,6 +11,7 @@
 
 mod bridge;
 mod kubelet;
+mod plugins;
 
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -22,16 +23,18 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use kube::Api;
+pub use plugins::Plugins;
 
 use crate::cluster::Cluster;
 use crate::network::{NetworkNamespace, address};
-use crate::process::{Launch, MARK, Program, output};
+use crate::process::{Launch, MARK, Program, output, place_program};
 use crate::scratch::Scratch;
 use crate::{home, registry, sweep, wait};
 
 /// nobody and nogroup: who the bridge runs as.
 const NOBODY: (u32, u32) = (65534, 65534);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For a daemon to listen, to join or to end on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The taint of nodes that take only pods bound to them by name.
 pub const RESERVED: &str = "e2e.aurae.dev/reserved";
 
@@ -44,6 +47,8 @@ pub struct Options {
     pub reserved: bool,
     /// What joins it to a cluster.
     pub agent: Agent,
+    /// Whose network plugins make its pods' networks; none means auraed itself.
+    pub plugins: Option<Plugins>,
 }
 
 /// What joins a node to a cluster.
@@ -62,15 +67,15 @@ impl Options {
             name: name.to_owned(),
             reserved: false,
             agent: Agent::Bridge,
+            plugins: None,
         }
     }
 
     /// A node that takes only pods bound to it by name.
     pub fn reserved(name: &str) -> Self {
         Self {
-            name: name.to_owned(),
             reserved: true,
-            agent: Agent::Bridge,
+            ..Self::new(name)
         }
     }
 
@@ -78,6 +83,15 @@ impl Options {
     #[must_use]
     pub fn with(self, agent: Agent) -> Self {
         Self { agent, ..self }
+    }
+
+    /// The same with network plugins.
+    #[must_use]
+    pub fn on(self, plugins: Plugins) -> Self {
+        Self {
+            plugins: Some(plugins),
+            ..self
+        }
     }
 }
 
@@ -120,7 +134,8 @@ impl Node {
             agents: Mutex::default(),
             auraed: Mutex::new(None),
         };
-        fs_err::write(node.config(), node.configuration())?;
+        node.prepare_plugins()?;
+        fs_err::write(node.config(), node.configuration()?)?;
         node.start_auraed()?;
         Ok(node)
     }
@@ -162,7 +177,7 @@ impl Node {
         })
     }
 
-    fn configuration(&self) -> String {
+    fn configuration(&self) -> anyhow::Result<String> {
         let index = self.index;
         let mirrored = registry::MIRRORED.map(|host| {
             format!(
@@ -170,7 +185,7 @@ impl Node {
                 registry::ADDRESS
             )
         });
-        format!(
+        Ok(format!(
             "state_dir = \"{dir}/state\"
 run_dir = \"{dir}/run\"
 log_dir = \"{dir}/log/pods\"
@@ -180,8 +195,7 @@ cgroup_root = \"{cgroup}\"
 bridge = \"aurae{index}\"
 subnet = \"{subnet}\"
 table = \"aurae{index}\"
-# The machine's own would count otherwise.
-cni_config_dir = \"{dir}/net.d\"
+{plugins}
 
 [log]
 level = \"{level}\"
@@ -191,8 +205,9 @@ level = \"{level}\"
             dir = self.directory.display(),
             cgroup = self.cgroup_root,
             subnet = self.subnet(),
+            plugins = self.plugins_configuration()?,
             level = std::env::var("AURAE_E2E_LOG").unwrap_or_else(|_| "info".to_owned()),
-        )
+        ))
     }
 
     fn subnet(&self) -> String {
@@ -207,6 +222,7 @@ level = \"{level}\"
         let launch = Launch::new("auraed", home::product("auraed")?)
             .arg("--config")
             .arg(self.config());
+        let launch = self.with_tools(launch)?;
         let program = self.network.spawner().launch(&launch, &self.log("auraed"))?;
         wait::blocking(PATIENCE, "auraed's socket", || {
             program.check()?;
@@ -241,14 +257,14 @@ level = \"{level}\"
 
     /// A program of the product where an ordinary user may execute it: the build directory may be below root's home.
     fn public(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let target = self.scratch.path().join("bin").join(name);
+        let directory = self.scratch.path().join("bin");
+        fs_err::create_dir_all(&directory)?;
+        let target = directory.join(name);
         if !target.exists() {
-            fs_err::create_dir_all(self.scratch.path().join("bin"))?;
-            let source = home::product(name)?;
-            // A copy where the build directory is on another file system.
-            if fs_err::hard_link(&source, &target).is_err() {
-                fs_err::copy(&source, &target)?;
-            }
+            // Each node puts a whole one of its own into place: tests start nodes side by side.
+            let fresh = directory.join(format!("{name}.{}", self.index));
+            place_program(&home::product(name)?, &fresh)?;
+            fs_err::rename(fresh, &target)?;
         }
         Ok(target)
     }
@@ -306,7 +322,7 @@ level = \"{level}\"
         let agents = std::mem::take(&mut *lock(&self.agents));
         let auraed = lock(&self.auraed).take().map(|program| ("auraed", program));
         for (name, program) in agents.into_iter().chain(auraed) {
-            let status = program.terminate(Duration::from_secs(15))?;
+            let status = program.terminate(PATIENCE)?;
             if !status.success() {
                 bail!(
                     "{name} ended with {status} on SIGTERM; the end of its log:\n{}",

@@ -291,6 +291,23 @@ pub fn tail(file: &Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Puts a program elsewhere: a hard link, or a copy where that is on another file system. The copy is another process'
+/// work: a descriptor of ours on it, which a child of another thread has until it executes, would make it busy.
+///
+/// # Errors
+/// It cannot be put there.
+pub fn place_program(source: &Path, target: &Path) -> anyhow::Result<()> {
+    if fs_err::hard_link(source, target).is_err() {
+        output(
+            Command::new("cp")
+                .arg("--remove-destination")
+                .arg(source)
+                .arg(target),
+        )?;
+    }
+    Ok(())
+}
+
 /// Runs a command to its end.
 ///
 /// # Errors

@@ -56,7 +56,7 @@ impl Registry {
         }
         let launch = Launch::new(name, program).arg("serve").arg(&config);
         let program = network.spawner().launch(&launch, &scratch.log(name))?;
-        wait::blocking(Duration::from_secs(20), "the registry", || {
+        wait::blocking(Duration::from_secs(60), "the registry", || {
             program.check()?;
             Ok(network
                 .run(["sh", "-c", "ss -Hltn 'sport = :5000' | grep -q ."])

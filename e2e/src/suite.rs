@@ -9,7 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, OnceLock};
+use std::io::Write as _;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,8 +28,10 @@ use crate::scratch::Scratch;
 use crate::skip::{everything_required, skipped};
 use crate::{home, pods, wait};
 
-/// A test that takes longer has failed, whatever it waits for.
-const LIMIT: Duration = Duration::from_secs(240);
+/// A test that takes longer has failed, whatever it waits for: several times what the longest one takes.
+const LIMIT: Duration = Duration::from_secs(600);
+/// And one that does not even notice, because it stands in a call that blocks, ends the whole run some time later.
+const STUCK: Duration = Duration::from_secs(60);
 /// For one thing to happen on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -91,7 +94,7 @@ pub fn suite(agent: Agent) -> &'static Suite {
     let made = SUITE.get_or_init(|| {
         let ground = ground();
         // On a thread of its own: starting a cluster moves the thread into its network namespace.
-        let thread = std::thread::spawn(move || run_to_end(make_suite(ground, agent)));
+        let thread = std::thread::spawn(move || run_to_end("the cluster's start", make_suite(ground, agent)));
         let result = thread
             .join()
             .unwrap_or_else(|_| Err(anyhow::anyhow!("starting the cluster panicked")));
@@ -110,7 +113,8 @@ async fn make_suite(ground: &Ground, agent: Agent) -> anyhow::Result<Suite> {
     Ok(Suite { cluster, node })
 }
 
-fn run_to_end<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+fn run_to_end<T>(what: &str, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let _ended = watch(what)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -120,6 +124,23 @@ fn run_to_end<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
             .await
             .with_context(|| format!("not done within {LIMIT:?}"))?
     })
+}
+
+/// Ends this process, and says what stood still, unless what is returned is dropped in time.
+fn watch(what: &str) -> anyhow::Result<mpsc::Sender<()>> {
+    let (ended, end) = mpsc::channel();
+    let what = what.to_owned();
+    std::thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || {
+            if end.recv_timeout(LIMIT + STUCK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                ground().scratch.mark_failed();
+                // Nothing is left to be told to if this cannot be written.
+                let _ = writeln!(std::io::stderr(), "{what}: stands still; the run is given up");
+                std::process::abort();
+            }
+        })?;
+    Ok(ended)
 }
 
 /// Why this machine cannot run the suite, if it cannot.
@@ -167,7 +188,11 @@ where
         return;
     }
     let ground = ground();
-    if let Err(error) = ground.network.enter().and_then(|()| run_to_end(body(ground))) {
+    if let Err(error) = ground
+        .network
+        .enter()
+        .and_then(|()| run_to_end(name, body(ground)))
+    {
         ground.scratch.mark_failed();
         panic!("{error:?}\n");
     }
@@ -271,6 +296,19 @@ impl Test {
     pub async fn ready(&self, name: &str) -> anyhow::Result<Pod> {
         self.pod(name, "the pod is Ready", |pod| pods::holds(pod, "Ready"))
             .await
+    }
+
+    /// Waits until a pod's log is this: a pod is Ready, or its end known, before what it said last can be read.
+    ///
+    /// # Errors
+    /// It is another in the end.
+    pub async fn logs(&self, pod: &str, expected: &str) -> anyhow::Result<()> {
+        wait::until(PATIENCE, "the log", async || {
+            let log = self.kubectl.run(["logs", pod])?;
+            anyhow::ensure!(log == expected, "{log:?} is not {expected:?}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Waits until a pod is gone from the API server.

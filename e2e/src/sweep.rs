@@ -21,10 +21,11 @@ pub fn run(directory: &Path) {
     let Some(name) = directory.file_name().and_then(|name| name.to_str()) else {
         return;
     };
-    let cgroups = cgroups(&format!("{CGROUP_PREFIX}{name}"));
+    let name = format!("{CGROUP_PREFIX}{name}");
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
-        let processes = processes(directory, &cgroups);
+        // Anew each time: what ends last may have begun something.
+        let processes = processes(directory, &cgroups(&name));
         if processes.is_empty() {
             break;
         }
@@ -36,7 +37,7 @@ pub fn run(directory: &Path) {
     }
     unmount_below(directory);
     // The deepest first: a cgroup with children cannot be removed.
-    for cgroup in cgroups.iter().rev() {
+    for cgroup in cgroups(&name).iter().rev() {
         let _ = fs_err::remove_dir(cgroup);
     }
     if directory.join(FAILED).exists() {
@@ -52,7 +53,7 @@ pub fn kept(directory: &Path) -> PathBuf {
         .join(directory.file_name().unwrap_or_default())
 }
 
-/// Kills every process in the cgroups with this prefix.
+/// Kills every process in the cgroups of a run or node.
 pub fn kill(prefix: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -111,7 +112,14 @@ pub fn guarded(directory: &Path) -> bool {
     })
 }
 
-/// Every directory of the run's cgroups, in every hierarchy, parents before children.
+/// Whether a cgroup has this name, or one that goes on after a hyphen: of a run and of its nodes, but not of the run
+/// whose number merely begins alike.
+fn belongs(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Every directory of the run's or node's cgroups, in every hierarchy, parents before children.
 pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
     let mut found = BTreeSet::new();
     let hierarchies = directories(Path::new("/sys/fs/cgroup"));
@@ -123,7 +131,7 @@ pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
         for top in directories(parent) {
             if top
                 .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+                .is_some_and(|name| belongs(&name.to_string_lossy(), prefix))
             {
                 collect(&top, &mut found);
             }
@@ -222,5 +230,21 @@ fn unmount_below(directory: &Path) {
         .collect();
     for point in points.iter().rev() {
         let _ = unmount(*point, UnmountFlags::DETACH);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_not_the_one_whose_number_begins_alike() {
+        assert!(belongs("aurae-e2e-it-123", "aurae-e2e-it-123"));
+        assert!(belongs("aurae-e2e-it-123-shared", "aurae-e2e-it-123"));
+        assert!(!belongs("aurae-e2e-it-1234-shared", "aurae-e2e-it-123"));
+        assert!(belongs(
+            "aurae-e2e-it-123-shared-kubelet",
+            "aurae-e2e-it-123-shared"
+        ));
     }
 }

@@ -11,9 +11,6 @@ use e2e::process::MARK;
 use e2e::suite::{Ground, PATIENCE, ground, on_cluster, on_ground};
 use e2e::{home, wait};
 
-/// How long a program may take to find out that it cannot run.
-const SOON: Duration = Duration::from_secs(20);
-
 /// Runs a command that has to fail, and gives what it said.
 fn refused(command: &mut Command, words: &[&str]) -> anyhow::Result<String> {
     let output = ended(command)?;
@@ -34,7 +31,7 @@ fn refused(command: &mut Command, words: &[&str]) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// Runs a command that has to end by itself.
+/// Runs a command that has to end by itself. It says little: nobody reads before its end.
 fn ended(command: &mut Command) -> anyhow::Result<std::process::Output> {
     let mut child = command
         .env(MARK, ground().scratch.path())
@@ -42,13 +39,13 @@ fn ended(command: &mut Command) -> anyhow::Result<std::process::Output> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + PATIENCE;
     while child.try_wait()?.is_none() {
         if Instant::now() > deadline {
             child.kill()?;
             let output = child.wait_with_output()?;
             anyhow::bail!(
-                "{command:?} still ran after {SOON:?}: {}",
+                "{command:?} still ran after {PATIENCE:?}: {}",
                 String::from_utf8_lossy(&output.stderr)
             );
         }
@@ -119,7 +116,7 @@ fn auraed_needs_root_and_cgroups() {
         let place = directory(ground, "bad-rights")?;
         let program = ground.scratch.path().join("bin/auraed-for-nobody");
         fs_err::create_dir_all(ground.scratch.path().join("bin"))?;
-        fs_err::copy(home::product("auraed")?, &program)?;
+        e2e::process::place_program(&home::product("auraed")?, &program)?;
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])

@@ -1,7 +1,6 @@
 //! crictl, which people look at a node with: each of its commands on a container's way from pull to removal.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::critest::Ground;
@@ -9,7 +8,8 @@ use e2e::home;
 use e2e::leftovers::Snapshot;
 use e2e::node::Node;
 use e2e::process::output;
-use e2e::suite::{ground, skip};
+use e2e::suite::{PATIENCE, ground, skip};
+use e2e::wait;
 
 const IMAGE: &str = "registry.k8s.io/e2e-test-images/busybox:1.29-2";
 const SCRIPT: &str = "echo alive; trap 'exit 0' TERM; while :; do sleep 0.2; done";
@@ -27,7 +27,7 @@ impl Crictl<'_> {
         command
             .arg("--config")
             .arg(self.configuration)
-            .args(["--runtime-endpoint", &socket, "--timeout", "20s"])
+            .args(["--runtime-endpoint", &socket, "--timeout", "60s"])
             .args(arguments);
         output(&mut command)
     }
@@ -46,7 +46,7 @@ fn crictl_shows_and_drives_a_container() {
         return;
     }
     let scratch = &ground().scratch;
-    let result = Ground::make(scratch, "crictl").and_then(|ground| life(&ground.node()?, scratch.path()));
+    let result = Ground::make(scratch, "crictl").and_then(|ground| life(&ground.node(None)?, scratch.path()));
     if let Err(error) = result {
         scratch.mark_failed();
         panic!("{error:?}\n");
@@ -71,7 +71,7 @@ fn life(node: &Node, scratch: &Path) -> anyhow::Result<()> {
     crictl.says(["imagefsinfo"], "usedBytes")?;
     let before = Snapshot::take(node)?;
     container(&crictl, &place)?;
-    before.nothing_left(node, Duration::from_secs(20))?;
+    before.nothing_left(node, PATIENCE)?;
     crictl.run(["rmi", IMAGE])?;
     ensure!(
         !crictl.run(["images"])?.contains("busybox"),
@@ -111,7 +111,9 @@ fn container(crictl: &Crictl<'_>, place: &Path) -> anyhow::Result<()> {
     crictl.says(["pods", "--label", "app=crictl"], "Ready")?;
     crictl.says(["inspect", id], "CONTAINER_RUNNING")?;
     crictl.says(["inspectp", pod], "SANDBOX_READY")?;
-    crictl.says(["logs", id], "alive")?;
+    wait::blocking(PATIENCE, "the log", || {
+        Ok(crictl.run(["logs", id])?.contains("alive").then_some(()))
+    })?;
     for how in [
         &["--sync"][..],
         &["--transport", "spdy"],

@@ -112,11 +112,7 @@ spec:
             pods::waiting(pod, "wrong") == "ImagePullBackOff"
         })
         .await?;
-        let events = test.kubectl.run(["events", "--for", "pod/wrong"])?;
-        ensure!(
-            events.contains("Failed") && events.contains("BackOff"),
-            "{events}"
-        );
+        says(&test, "wrong", &["Failed", "BackOff"]).await?;
         test.kubectl.run([
             "set",
             "image",
@@ -232,7 +228,6 @@ spec:
         test.kubectl
             .run(["create", "configmap", "paint", "--from-literal=colour=green"])?;
         test.ready("wants").await?;
-        ensure!(test.kubectl.run(["logs", "wants"])? == "green\n");
-        Ok(())
+        test.logs("wants", "green\n").await
     });
 }

@@ -1,9 +1,7 @@
 //! The Node object: Ready, described as a kubelet does, its lease renewed.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
-use e2e::suite::on_cluster;
+use e2e::suite::{PATIENCE, on_cluster};
 use e2e::wait;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
@@ -80,14 +78,7 @@ fn lease_is_renewed() {
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         let first = renewed(&leases.get(name).await?).context("the lease has no time")?;
         let again = |lease: Option<&Lease>| lease.and_then(renewed).is_some_and(|time| time.0 > first.0);
-        let lease = wait::object(
-            &leases,
-            name,
-            Duration::from_secs(20),
-            "the lease is renewed",
-            again,
-        )
-        .await?;
+        let lease = wait::object(&leases, name, PATIENCE, "the lease is renewed", again).await?;
         let spec = lease.and_then(|lease| lease.spec).context("no spec")?;
         ensure!(spec.holder_identity.as_deref() == Some(name), "{spec:?}");
         ensure!(spec.lease_duration_seconds == Some(40), "{spec:?}");

@@ -1,8 +1,7 @@
 //! What kubelet-bridge does not run, and says.
 
-use std::time::Duration;
-
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use e2e::suite::PATIENCE;
 use e2e::wait;
 
 use crate::on_cluster;
@@ -21,15 +20,16 @@ spec:
   - {name: too-much, image: '@busybox', command: [sleep, '3600'], volumeMounts: [{name: data, mountPath: /data}]}
 ",
         )?;
-        let said = wait::until(Duration::from_secs(30), "the refusal", async || {
+        // The event follows the status.
+        wait::until(PATIENCE, "the refusal", async || {
             let described = test.kubectl.run(["describe", "pod", "too-much"])?;
-            Ok(described.contains("iscsi").then_some(described))
-        });
-        let described = said.await?;
-        ensure!(
-            described.contains("Failed") || described.contains("Warning"),
-            "{described}"
-        );
-        Ok(())
+            let (pod, events) = described.split_once("Events:").context("no events")?;
+            ensure!(
+                pod.contains("iscsi") && events.contains("Warning") && events.contains("iscsi"),
+                "{described}"
+            );
+            Ok(Some(()))
+        })
+        .await
     });
 }

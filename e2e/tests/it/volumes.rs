@@ -1,10 +1,14 @@
 //! What a pod is given: environment, files of config maps, secrets and tokens, scratch space, the node's directories.
 
+use std::time::Duration;
+
 use anyhow::ensure;
-use e2e::suite::PATIENCE;
 use e2e::{pods, wait};
 
 use crate::on_cluster;
+
+/// A kubelet looks at a pod's volumes at least every minute and a half.
+const FOLLOWS: Duration = Duration::from_secs(180);
 
 #[test]
 fn config_volumes_follow_their_objects() {
@@ -69,7 +73,7 @@ spec:
         ])?;
         test.kubectl
             .run(["label", "pod", "reader", "stage=two", "--overwrite"])?;
-        let changed = wait::until(PATIENCE, "the files follow", async || {
+        let changed = wait::until(FOLLOWS, "the files follow", async || {
             let now = run(
                 "cat /settings/colour /hidden/below/word; ls /settings; grep -o 'stage=.*' /about/labels",
             )?;

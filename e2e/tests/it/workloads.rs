@@ -11,6 +11,9 @@ use kube::Api;
 
 use crate::on_cluster;
 
+/// For curl: nginx has no probe, so its pod is Ready before it listens.
+const AGAIN: [&str; 5] = ["--retry", "30", "--retry-delay", "1", "--retry-connrefused"];
+
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -36,11 +39,12 @@ fn deployment_scales_and_rolls() {
         let serve = |pods: &[Pod], version: &str| -> anyhow::Result<()> {
             for pod in pods {
                 let url = format!("http://{}/", pods::address(pod));
-                let page = test
-                    .suite
-                    .node
-                    .network()
-                    .run(["curl", "-sSf", "--max-time", "10", &url])?;
+                let page = test.suite.node.network().run(
+                    ["curl", "-sSf", "--max-time", "10"]
+                        .into_iter()
+                        .chain(AGAIN)
+                        .chain([url.as_str()]),
+                )?;
                 ensure!(
                     page == format!("Welcome to nginx! version {version}\n"),
                     "{url}: {page}"
@@ -50,7 +54,7 @@ fn deployment_scales_and_rolls() {
         };
         test.apply(DEPLOYMENT)?;
         test.kubectl
-            .run(["rollout", "status", "deployment/web", "--timeout=90s"])?;
+            .run(["rollout", "status", "deployment/web", "--timeout=180s"])?;
         let three = wait::objects(&pods, "app=web", PATIENCE, "three pods", |pods| live(pods, 3)).await?;
         serve(&three, "1")?;
         test.kubectl.run(["scale", "deployment/web", "--replicas=5"])?;
@@ -61,7 +65,7 @@ fn deployment_scales_and_rolls() {
         test.kubectl
             .run(["set", "image", "deployment/web", &format!("nginx={second}")])?;
         test.kubectl
-            .run(["rollout", "status", "deployment/web", "--timeout=90s"])?;
+            .run(["rollout", "status", "deployment/web", "--timeout=180s"])?;
         let rolled = |pods: &[Pod]| {
             live(pods, 2)
                 && pods.iter().all(|pod| {

@@ -9,6 +9,7 @@ mod crash;
 mod failures;
 #[path = "../it/network.rs"]
 mod network;
+mod plugins;
 #[path = "../it/pod.rs"]
 mod pod;
 #[path = "../it/streams.rs"]
