@@ -111,14 +111,13 @@ impl Catalog {
                 digests: old.digests.clone(),
                 ..image
             },
-            // Of one that was retired only the content comes back, not its names.
-            None if image.retired => Image {
+            // Of one that was removed or retired only the content comes back: its names may be another's by now.
+            None => Image {
                 tags: Vec::new(),
                 digests: Vec::new(),
                 retired: false,
                 ..image
             },
-            None => image,
         };
         let mut change = Change::default();
         for name in names {

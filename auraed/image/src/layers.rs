@@ -40,6 +40,8 @@ pub(crate) struct Layers {
     boot: Arc<str>,
     pins: Arc<Mutex<HashMap<String, usize>>>,
     usage: Arc<Mutex<HashMap<String, Usage>>>,
+    /// Whoever gives a directory its name.
+    publishing: Arc<Mutex<()>>,
 }
 
 /// Keeps directories from being removed while a pull counts on them.
@@ -54,13 +56,14 @@ impl Layers {
         let ingest = Ingest::open(directory.join("ingest"))?;
         let layers = directory.join("layers");
         fs_err::create_dir_all(layers.join(EMPTY).join("root"))?;
-        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let layers = Layers {
             directory: layers,
             ingest,
             boot: boot.trim().into(),
             pins: Arc::default(),
             usage: Arc::default(),
+            publishing: Arc::default(),
         };
         for name in layers.names()?.into_iter().filter(|name| name != EMPTY) {
             let usage = layers.read_usage(&name)?;
@@ -141,13 +144,20 @@ impl Layers {
             return Ok(());
         }
         fs_err::write(staging.path().join("unsynced"), self.boot.as_bytes())?;
-        if let Some(rubbish) = self.take(name)? {
-            remove_tree(&rubbish)?;
-        }
         let usage = staging.usage();
-        staging.publish(&self.path(name))?;
-        self.counted().insert(name.to_owned(), usage);
-        Ok(())
+        let rubbish = {
+            let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            // Somebody may have been faster, and count on it by now.
+            if self.exists(name) {
+                None
+            } else {
+                let rubbish = self.take(name)?;
+                staging.publish(&self.path(name))?;
+                self.counted().insert(name.to_owned(), usage);
+                rubbish
+            }
+        };
+        rubbish.map_or(Ok(()), |rubbish| remove_tree(&rubbish))
     }
 
     /// Writes everything unpacked so far to the disk, and says so. Blocks, for as long as the disk takes.
@@ -176,10 +186,13 @@ impl Layers {
 
     /// Removes the directories that neither `used` nor a pin names. Moving them away is at once, so that whoever pins a
     /// name afterwards finds nothing; removing them then takes its time. Blocks.
-    pub(crate) fn collect(&self, used: &BTreeSet<String>) -> io::Result<()> {
+    ///
+    /// `used` is asked while no pin comes or goes: what was pinned until it was named is in one of both.
+    pub(crate) fn collect(&self, used: impl FnOnce() -> BTreeSet<String>) -> io::Result<()> {
         let mut rubbish = Vec::new();
         {
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let used = used();
             for name in self.names()? {
                 if name != EMPTY && !used.contains(&name) && !pins.contains_key(&name) {
                     rubbish.extend(self.take(&name)?);
@@ -235,6 +248,8 @@ impl Drop for Pin {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn add(layers: &Layers, name: &str) {
@@ -250,16 +265,58 @@ mod tests {
         }
         let pin = layers.pin(vec!["pinned".into()]);
         let used = BTreeSet::from(["used".to_owned()]);
-        layers.collect(&used).unwrap();
+        layers.collect(|| used.clone()).unwrap();
         assert!(layers.exists("used") && layers.exists("pinned") && layers.exists(EMPTY));
         assert!(!layers.exists("rubbish"));
         drop(pin);
-        layers.collect(&used).unwrap();
+        layers.collect(|| used).unwrap();
         assert!(!layers.exists("pinned"));
         assert_eq!(
             fs_err::read_dir(directory.path().join("ingest")).unwrap().count(),
             0
         );
+    }
+
+    #[test]
+    fn what_is_named_just_now_and_not_pinned_any_more_is_not_collected() {
+        let directory = tempfile::tempdir().unwrap();
+        let layers = Layers::open(directory.path()).unwrap();
+        add(&layers, "new");
+        let pin = layers.pin(vec!["new".into()]);
+        std::thread::scope(|scope| {
+            let used = || {
+                // Meanwhile its pull ends, too late to be among those that are named.
+                scope.spawn(|| drop(pin));
+                BTreeSet::new()
+            };
+            layers.collect(used).unwrap();
+        });
+        assert!(layers.exists("new"));
+    }
+
+    #[test]
+    fn one_of_many_who_publish_the_same_wins_and_the_others_take_what_there_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let layers = Layers::open(directory.path()).unwrap();
+        for round in 0..50 {
+            let (name, barrier) = (format!("{round}"), std::sync::Barrier::new(4));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let staging = layers.ingest().staging().unwrap();
+                        barrier.wait();
+                        layers.publish(staging, &name).unwrap();
+                        // Whoever was told that it is here may use it.
+                        let before = fs_err::metadata(layers.root(&name)).unwrap();
+                        barrier.wait();
+                        let after = fs_err::metadata(layers.root(&name)).unwrap();
+                        assert_eq!(before.ino(), after.ino());
+                    });
+                }
+            });
+        }
+        let left = fs_err::read_dir(directory.path().join("ingest")).unwrap();
+        assert_eq!(left.count(), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! blob that turns out wrong is fetched again without it.
 //!
 //! There is a bound for all parts together, and an age after which one goes that no pull wanted. One fetch holds a part
-//! at a time; who cannot have it does without.
+//! at a time; who wants it meanwhile waits, because that fetch is ending: there is one of a layer.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -42,6 +42,15 @@ struct Shared {
     parts: Mutex<HashMap<String, Part>>,
     /// A part is there that nobody holds.
     left: Arc<Notify>,
+    /// Some part is not held any more.
+    released: Notify,
+}
+
+/// What became of an attempt to hold a part.
+enum Attempt {
+    Held(Partial),
+    ByAnother,
+    NoRoom,
 }
 
 struct Part {
@@ -89,6 +98,7 @@ impl Partials {
             age,
             parts: Mutex::new(parts),
             left: Arc::default(),
+            released: Notify::new(),
         };
         let partials = Partials {
             shared: Arc::new(shared),
@@ -105,21 +115,34 @@ impl Partials {
         tokio::spawn(expire_in_time(shared, left));
     }
 
-    /// Takes up the part of a blob of this size, or begins one; `None` where none is to be kept. Blocks, shortly.
-    pub(crate) fn hold(&self, digest: &Digest, size: u64) -> Option<Partial> {
+    /// Takes up the part of a blob of this size, or begins one; `None` where none is to be kept. Waits for who has it.
+    pub(crate) async fn hold(&self, digest: &Digest, size: u64) -> Option<Partial> {
         if size < LEAST || size > self.shared.most {
             return None;
         }
-        self.expire();
         let name = digest.file_name();
-        let held = self.shared.hold(&name, size);
-        match held {
-            Ok(held) => held,
-            Err(error) => {
-                tracing::debug!(name, %error, "no part of a layer is kept");
-                None
+        loop {
+            let mut released = std::pin::pin!(self.shared.released.notified());
+            // Before the look: what is let go after it is heard.
+            released.as_mut().enable();
+            let (partials, wanted) = (self.clone(), name.clone());
+            let attempt = tokio::task::spawn_blocking(move || partials.attempt(&wanted, size)).await;
+            match attempt {
+                Ok(Ok(Attempt::Held(partial))) => return Some(partial),
+                Ok(Ok(Attempt::ByAnother)) => released.await,
+                Ok(Ok(Attempt::NoRoom)) | Err(_) => return None,
+                Ok(Err(error)) => {
+                    tracing::debug!(name, %error, "no part of a layer is kept");
+                    return None;
+                }
             }
         }
+    }
+
+    /// Blocks, shortly.
+    fn attempt(&self, name: &str, size: u64) -> io::Result<Attempt> {
+        self.expire();
+        self.shared.hold(name, size)
     }
 
     /// What all parts take.
@@ -175,7 +198,7 @@ impl Shared {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(self: &Arc<Self>, name: &str, size: u64) -> io::Result<Option<Partial>> {
+    fn hold(self: &Arc<Self>, name: &str, size: u64) -> io::Result<Attempt> {
         let path = self.directory.join(name);
         {
             let mut parts = self.parts();
@@ -185,7 +208,7 @@ impl Shared {
                 changed: SystemTime::now(),
             });
             if part.held.is_some() {
-                return Ok(None);
+                return Ok(Attempt::ByAnother);
             }
             part.held = Some(size);
         }
@@ -194,7 +217,7 @@ impl Shared {
         let failed = match (opened, parts.get(name)) {
             (Ok(Some((file, known))), Some(part)) => {
                 part.bytes.store(known, Ordering::Relaxed);
-                return Ok(Some(Partial {
+                return Ok(Attempt::Held(Partial {
                     name: name.to_owned(),
                     file,
                     known,
@@ -204,11 +227,12 @@ impl Shared {
                 }));
             }
             (Err(error), _) => Err(error),
-            (Ok(_), _) => Ok(None),
+            (Ok(_), _) => Ok(Attempt::NoRoom),
         };
         // It may be what fills the disk.
         report(fs_err::remove_file(path), name);
         parts.remove(name);
+        self.released.notify_waiters();
         failed
     }
 
@@ -286,6 +310,7 @@ impl Partial {
     pub(crate) fn remove(mut self) {
         report(fs_err::remove_file(self.path()), &self.name);
         self.shared.parts().remove(&self.name);
+        self.shared.released.notify_waiters();
         self.removed = true;
     }
 
@@ -304,6 +329,7 @@ impl Drop for Partial {
             part.held = None;
             part.changed = SystemTime::now();
             self.shared.left.notify_one();
+            self.shared.released.notify_waiters();
         }
     }
 }
@@ -342,114 +368,4 @@ fn report(result: io::Result<()>, name: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-
-    fn digest(text: &str) -> Digest {
-        Digest::sha256(text.as_bytes())
-    }
-
-    fn open(directory: &Path) -> Partials {
-        Partials::open(directory.join("partial"), 4 * LEAST, DAY).unwrap()
-    }
-
-    #[test]
-    fn a_part_is_taken_up_by_one_at_a_time_and_also_after_a_restart() {
-        let directory = tempfile::tempdir().unwrap();
-        let partials = open(directory.path());
-        assert!(partials.hold(&digest("small"), LEAST - 1).is_none());
-        assert!(partials.hold(&digest("large"), 5 * LEAST).is_none());
-        let mut first = partials.hold(&digest("a"), LEAST).unwrap();
-        assert_eq!(first.known(), 0);
-        first.append(b"abc").unwrap();
-        assert!(partials.hold(&digest("a"), LEAST).is_none());
-        drop(first);
-        let again = partials.hold(&digest("a"), LEAST).unwrap();
-        assert_eq!(again.known(), 3);
-        drop((again, partials));
-
-        fs_err::write(directory.path().join("partial/stray"), "x").unwrap();
-        let partials = open(directory.path());
-        assert!(!directory.path().join("partial/stray").exists());
-        assert_eq!(partials.usage().inodes, 1);
-        let mut again = partials.hold(&digest("a"), LEAST).unwrap();
-        assert_eq!(read_at(&again.reader().unwrap(), 1, 2).unwrap(), b"bc");
-        again.append(b"de").unwrap();
-        let path = again.path();
-        assert_eq!(fs_err::read_to_string(&path).unwrap(), "abcde");
-        again.remove();
-        assert!(!path.exists());
-        assert_eq!(partials.usage(), Usage::default());
-    }
-
-    #[test]
-    fn the_oldest_parts_make_room() {
-        let directory = tempfile::tempdir().unwrap();
-        let partials = open(directory.path());
-        for (text, age) in [("old", 3), ("older", 4), ("young", 2)] {
-            let part = partials.hold(&digest(text), LEAST).unwrap();
-            part.file.set_len(LEAST).unwrap();
-            part.bytes.store(LEAST, Ordering::Relaxed);
-            drop(part);
-            let mut parts = partials.shared.parts();
-            parts.get_mut(&digest(text).file_name()).unwrap().changed -= Duration::from_secs(age);
-        }
-        let large = partials.hold(&digest("large"), 2 * LEAST).unwrap();
-        let here = |text| {
-            directory
-                .path()
-                .join("partial")
-                .join(digest(text).file_name())
-                .exists()
-        };
-        assert!(here("large") && here("old") && here("young") && !here("older"));
-        // What is held makes no room.
-        assert!(partials.hold(&digest("another"), 3 * LEAST).is_none());
-        assert!(!here("another"));
-        drop(large);
-    }
-
-    #[test]
-    fn old_parts_go() {
-        let directory = tempfile::tempdir().unwrap();
-        let partials = open(directory.path());
-        drop(partials.hold(&digest("a"), LEAST));
-        partials
-            .shared
-            .parts()
-            .values_mut()
-            .for_each(|part| part.changed -= 2 * DAY);
-        drop(partials.hold(&digest("b"), LEAST));
-        assert_eq!(partials.usage().inodes, 1);
-        drop(partials);
-        let none = Partials::open(directory.path().join("partial"), 4 * LEAST, Duration::ZERO).unwrap();
-        assert_eq!(none.usage().inodes, 0);
-        drop(partials_of_nothing(directory.path()));
-    }
-
-    fn partials_of_nothing(directory: &Path) -> Partials {
-        let partials = Partials::open(directory.join("partial"), 0, DAY).unwrap();
-        assert!(partials.hold(&digest("a"), LEAST).is_none());
-        partials
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_part_comes_of_age_without_anybody_asking() {
-        let directory = tempfile::tempdir().unwrap();
-        let partials = open(directory.path());
-        partials.expire_in_time();
-        drop(partials.hold(&digest("a"), LEAST));
-        // The clock of the files does not stand still for a test.
-        partials
-            .shared
-            .parts()
-            .values_mut()
-            .for_each(|part| part.changed -= DAY);
-        partials.shared.left.notify_one();
-        while partials.usage().inodes > 0 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,8 @@ mod error;
 mod session;
 mod transport;
 
+use std::sync::Arc;
+
 use crate::config::RegistryConfig;
 use crate::credentials::{Entry, matching};
 use crate::document::LIMIT;
@@ -28,7 +30,7 @@ use transport::Transports;
 /// All registries, as configured.
 pub(crate) struct Registries {
     configs: Vec<RegistryConfig>,
-    transports: Transports,
+    transports: Arc<Transports>,
 }
 
 /// Where one pull gets its content from.
@@ -47,7 +49,7 @@ impl Registries {
     pub(crate) fn new(configs: Vec<RegistryConfig>) -> Registries {
         Registries {
             configs,
-            transports: Transports::default(),
+            transports: Arc::default(),
         }
     }
 
@@ -57,8 +59,7 @@ impl Registries {
         let mut sessions = Vec::new();
         for endpoint in endpoints {
             let secrets = matching(lists, &endpoint.host, &endpoint.repository);
-            let client = self.transports.client(&endpoint.trust)?;
-            sessions.push(Session::new(endpoint, client, secrets));
+            sessions.push(Session::new(endpoint, &self.transports, secrets)?);
         }
         Ok(Source { sessions })
     }

@@ -2,7 +2,8 @@
 //!
 //! `pull` and `import` bring content and end in `assemble`, which sees to each layer once, whoever wants it, and then
 //! commits: index first, catalog second, one change at a time. `shared` makes one pull of several for the same image.
-//! The catalog's lock is held for moments only; what takes time is done under a lock of its own.
+//! The catalog's lock is held for moments only; what takes time is done under a lock of its own, and what must not stop
+//! half way in a task of its own, whoever asked for it and went away.
 
 mod assemble;
 mod fetch;
@@ -22,7 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::catalog::{Catalog, NewName};
 use crate::error::Failure;
-use crate::layers::Layers;
+use crate::layers::{Layers, Pin};
 use crate::partial::Partials;
 use crate::progress::Hub;
 use crate::registry::Registries;
@@ -61,7 +62,7 @@ struct Inner {
     index: Arc<dyn Index>,
     catalog: Mutex<Catalog>,
     /// Whoever changes the catalog, with its index.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     pulls: Pulls,
     /// By the names of layers, so that each is fetched once.
     fetching: Locks,
@@ -73,9 +74,10 @@ impl Store {
     /// Opens the store: makes its directories, removes what a killed process left, and takes over `images`, the content
     /// of the index. Images whose layers are gone are forgotten, in the index too.
     pub async fn open(config: Config, images: Vec<Image>, index: Arc<dyn Index>) -> Result<Store, OpenError> {
-        open::open(config, images, index).await.map(|inner| Store {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(open::open(config, images, index).await?);
+        // What an earlier daemon unpacked and did not come to sync.
+        inner.sync_behind();
+        Ok(Store { inner })
     }
 
     /// Pulls an image, unless what the reference names now is here already, and tells `progress` on the way. The
@@ -172,39 +174,56 @@ impl Inner {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an image, or names to one that is here: on the disk first.
-    async fn commit(&self, image: Image, names: &[NewName]) -> Result<Arc<Image>, Failure> {
-        let _turn = self.turn.lock().await;
-        let mut next = self.catalog().clone();
-        let (image, change) = next.add(image, names);
-        for image in &change.put {
-            let put = self.index.put(image).await;
-            put.map_err(|source| Failure::Index {
-                id: image.id.clone(),
-                source,
-            })?;
-        }
-        *self.catalog() = next;
-        Ok(image)
+    /// Adds an image, or names to one that is here: on the disk first. `pin` keeps its directories until it is there.
+    async fn commit(
+        self: &Arc<Self>,
+        image: Image,
+        names: Vec<NewName>,
+        pin: Pin,
+    ) -> Result<Arc<Image>, Failure> {
+        let inner = Arc::clone(self);
+        let committed = tokio::spawn(async move {
+            let _pin = pin;
+            let _turn = inner.turn.lock().await;
+            let mut next = inner.catalog().clone();
+            let (image, change) = next.add(image, &names);
+            for image in &change.put {
+                let put = inner.index.put(image).await;
+                put.map_err(|source| Failure::Index {
+                    id: image.id.clone(),
+                    source,
+                })?;
+            }
+            *inner.catalog() = next;
+            Ok(image)
+        });
+        committed.await.map_err(|_| Failure::Stopped)?
     }
 
-    /// An image whose directories are all here, also one that was removed while containers used it.
-    fn whole(&self, id: &str) -> Option<Arc<Image>> {
+    /// An image whose directories are all here and stay, also one that was removed while containers used it.
+    fn whole(&self, id: &str) -> Option<(Arc<Image>, Pin)> {
         let image = self.catalog().used(id)?;
-        image
-            .stack
-            .iter()
-            .all(|name| self.layers.exists(name))
-            .then_some(image)
+        // They are looked for when nobody takes them away any more.
+        let pin = self.layers.pin(image.stack.clone());
+        let whole = image.stack.iter().all(|name| self.layers.exists(name));
+        whole.then_some((image, pin))
+    }
+
+    /// What was unpacked may be used at once; that it survives a crash of the machine may take the disk a while.
+    fn sync_behind(&self) {
+        let layers = self.layers.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = layers.sync() {
+                tracing::warn!(%error, "cannot sync layers; after a crash of the machine they are fetched again");
+            }
+        });
     }
 
     /// Removes what no image and no pull needs any more. What cannot be removed now is tried again later.
     async fn collect(self: &Arc<Self>) {
         let inner = self.clone();
-        let collected = tokio::task::spawn_blocking(move || {
-            let used = inner.catalog().directories();
-            inner.layers.collect(&used)
-        });
+        let collected =
+            tokio::task::spawn_blocking(move || inner.layers.collect(|| inner.catalog().directories()));
         if let Ok(Err(error)) = collected.await {
             tracing::warn!(%error, "cannot remove layers that no image has");
         }

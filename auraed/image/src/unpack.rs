@@ -44,6 +44,8 @@ pub(crate) mod limit {
     pub(crate) const ENTRIES: u64 = 4 * 1024 * 1024;
     /// Paths of directories that are remembered until the end, in bytes altogether.
     pub(crate) const REMEMBERED: usize = 128 * 1024 * 1024;
+    /// What remembering one takes beside its path.
+    pub(crate) const REMEMBERED_EACH: usize = 64;
     /// Directories that a later entry of the same layer takes the place of. Honest layers have none.
     pub(crate) const REPLACED_DIRECTORIES: u64 = 1024;
     /// The whole inflated layer.

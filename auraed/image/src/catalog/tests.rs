@@ -133,3 +133,18 @@ fn an_id_takes_all_names_along() {
     let (before, after) = catalog.without(&image.id[..20]).unwrap();
     assert_eq!((before.tags.len(), after), (2, None));
 }
+
+#[test]
+fn an_image_that_was_removed_comes_back_without_the_names_it_had() {
+    let mut catalog = Catalog::default();
+    let (before, _) = catalog.add(image("1"), &[tag("r.io/a:1"), digest("r.io/a", "m")]);
+    catalog.replace(&before.id, None);
+    let (other, _) = catalog.add(image("2"), &[tag("r.io/a:1")]);
+    // Somebody who pulls it saw it a moment ago.
+    let (again, change) = catalog.add((*before).clone(), &[digest("r.io/a", "m")]);
+    assert_eq!(
+        (again.tags.len(), again.digests.len(), change.put.len()),
+        (0, 1, 1)
+    );
+    assert_eq!(catalog.get("r.io/a:1").unwrap().id, other.id);
+}

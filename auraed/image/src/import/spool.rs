@@ -20,6 +20,8 @@ const LINKS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Spool {
     directory: PathBuf,
+    /// Files that were written, each with its own number.
+    written: u64,
     files: HashMap<String, (PathBuf, u64)>,
     /// Old dockers write a layer that comes twice as a symlink.
     links: HashMap<String, String>,
@@ -32,6 +34,7 @@ impl Spool {
         fs_err::create_dir(&directory).map_err(file_error(&directory))?;
         let mut spool = Spool {
             directory,
+            written: 0,
             files: HashMap::new(),
             links: HashMap::new(),
         };
@@ -64,7 +67,8 @@ impl Spool {
             // Nothing else is part of an image.
             _ => return Ok(()),
         }
-        let path = self.directory.join(self.files.len().to_string());
+        let path = self.directory.join(self.written.to_string());
+        self.written += 1;
         let mut file = fs_err::File::create(&path).map_err(file_error(&path))?;
         copy(archive, &mut file, &path)?;
         // A name that comes twice is what it was last, as for tar.
@@ -73,7 +77,7 @@ impl Spool {
     }
 
     fn check_count(&self) -> Result<(), Failure> {
-        let count = (self.files.len() + self.links.len()) as u64;
+        let count = self.written + self.links.len() as u64;
         if count > FILES {
             Err(ArchiveError::TooMany(FILES).into())
         } else {

@@ -12,7 +12,9 @@ use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::FetchError;
+use super::endpoint::Endpoint;
 use super::session::read_bounded;
+use super::transport::{Redirects, Transports};
 use crate::credentials::Secret;
 
 /// A token and what comes with it.
@@ -70,15 +72,15 @@ pub(super) fn challenge(headers: &HeaderMap) -> Challenge {
     found
 }
 
-/// The `Authorization` for a challenge by the registry at `registry`. An `Unauthorized` error means that this secret is
+/// The `Authorization` for a challenge by the registry at `endpoint`. An `Unauthorized` error means that this secret is
 /// not the one.
 pub(super) async fn answer(
-    client: &Client,
-    registry: &Url,
-    repository: &str,
+    transports: &Transports,
+    endpoint: &Endpoint,
     challenge: &Challenge,
     secret: Option<&Secret>,
 ) -> Result<HeaderValue, FetchError> {
+    let registry = &endpoint.base;
     let denied = |reason: &str| FetchError::Unauthorized {
         url: registry.to_string(),
         reason: reason.to_owned(),
@@ -101,8 +103,13 @@ pub(super) async fn answer(
             let realm = token_service(registry, realm)?;
             let scope = scope
                 .clone()
-                .unwrap_or_else(|| format!("repository:{repository}:pull"));
-            let answer = ask(client, realm.clone(), service.as_deref(), &scope, secret).await?;
+                .unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
+            let redirects = match secret {
+                Some(Secret::IdentityToken(_)) => Redirects::SameServer,
+                _ => Redirects::Anywhere,
+            };
+            let client = transports.client(&endpoint.trust, redirects)?;
+            let answer = ask(&client, realm.clone(), service.as_deref(), &scope, secret).await?;
             let token = token(answer, &realm).await?;
             bearer(&token).ok_or_else(|| denied("malformed token"))
         }

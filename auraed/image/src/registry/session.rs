@@ -1,5 +1,7 @@
 //! One pull's talk with one place: requests, who it is there, and the streams it gets.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -8,12 +10,14 @@ use tokio::sync::Mutex;
 use super::FetchError;
 use super::authorization::{answer, challenge};
 use super::endpoint::Endpoint;
+use super::transport::{Redirects, Transports};
 use crate::Digest;
 use crate::credentials::Secret;
 use crate::document::{LIMIT, MANIFEST_TYPES};
 
 pub(super) struct Session {
     endpoint: Endpoint,
+    transports: Arc<Transports>,
     client: Client,
     /// To be tried one after another; without any, one goes as nobody.
     secrets: Vec<Option<Secret>>,
@@ -39,17 +43,23 @@ pub(crate) struct BlobStream {
 }
 
 impl Session {
-    pub(super) fn new(endpoint: Endpoint, client: Client, secrets: Vec<Secret>) -> Session {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        transports: &Arc<Transports>,
+        secrets: Vec<Secret>,
+    ) -> Result<Session, FetchError> {
+        let client = transports.client(&endpoint.trust, Redirects::Anywhere)?;
         let mut secrets: Vec<_> = secrets.into_iter().map(Some).collect();
         if secrets.is_empty() {
             secrets.push(None);
         }
-        Session {
+        Ok(Session {
             endpoint,
+            transports: Arc::clone(transports),
             client,
             secrets,
             identity: Mutex::default(),
-        }
+        })
     }
 
     pub(super) fn host(&self) -> &str {
@@ -113,7 +123,9 @@ impl Session {
             let response = self.send(url, accept, offset, authorization).await?;
             match response.status() {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT => return Ok(response),
-                StatusCode::UNAUTHORIZED => {}
+                StatusCode::UNAUTHORIZED if response.url().origin() == url.origin() => {}
+                // Who the registry redirects to is not the registry, and gets nothing that is for it.
+                StatusCode::UNAUTHORIZED => return Err(elsewhere(url)),
                 _ => return Err(status_error(response, url).await),
             }
             let refused = made_here == Some(generation);
@@ -164,8 +176,7 @@ impl Session {
         let challenge = challenge(refusal.headers());
         let mut last = None;
         while let Some(secret) = self.secrets.get(identity.secret) {
-            let (base, repository) = (&self.endpoint.base, &self.endpoint.repository);
-            match answer(&self.client, base, repository, &challenge, secret.as_ref()).await {
+            match answer(&self.transports, &self.endpoint, &challenge, secret.as_ref()).await {
                 Ok(authorization) => {
                     identity.authorization = Some(authorization);
                     identity.generation += 1;
@@ -250,6 +261,13 @@ pub(super) async fn read_bounded(response: Response, url: &Url, limit: u64) -> R
     }
     .read_all(limit)
     .await
+}
+
+fn elsewhere(url: &Url) -> FetchError {
+    FetchError::Unauthorized {
+        url: url.to_string(),
+        reason: "a server that it redirects to wants credentials".to_owned(),
+    }
 }
 
 async fn status_error(response: Response, url: &Url) -> FetchError {

@@ -19,26 +19,36 @@ const REDIRECTS: usize = 10;
 
 #[derive(Default)]
 pub(super) struct Transports {
-    clients: Mutex<HashMap<Trust, Client>>,
+    clients: Mutex<HashMap<(Trust, Redirects), Client>>,
+}
+
+/// Where redirects are followed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Redirects {
+    /// As registries send blobs from elsewhere. What is in a header for the registry does not go along.
+    Anywhere,
+    /// The same server, because there is a secret in the body, which goes along.
+    SameServer,
 }
 
 impl Transports {
-    pub(super) fn client(&self, trust: &Trust) -> Result<Client, FetchError> {
+    pub(super) fn client(&self, trust: &Trust, redirects: Redirects) -> Result<Client, FetchError> {
         // Nothing in here panics with the lock held, and a map of finished clients is whole anyhow.
         let mut clients = self
             .clients
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(client) = clients.get(trust) {
+        let key = (trust.clone(), redirects);
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = build(trust)?;
-        clients.insert(trust.clone(), client.clone());
+        let client = build(trust, redirects)?;
+        clients.insert(key, client.clone());
         Ok(client)
     }
 }
 
-fn build(trust: &Trust) -> Result<Client, FetchError> {
+fn build(trust: &Trust, redirects: Redirects) -> Result<Client, FetchError> {
     // The client builder panics without one.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err(FetchError::NoProvider);
@@ -48,7 +58,7 @@ fn build(trust: &Trust) -> Result<Client, FetchError> {
             .user_agent(concat!("aurae/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            .redirect(redirects())
+            .redirect(policy(redirects))
     };
     let built = match trust {
         // A plain registry may redirect to a server with TLS; but it must also work on a machine that has no
@@ -75,9 +85,9 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, FetchError> {
     Ok(certificates)
 }
 
-/// Follows redirects, as registries send blobs from elsewhere, but never from TLS to clear text.
-fn redirects() -> Policy {
-    Policy::custom(|attempt| {
+/// Follows redirects, but never from TLS to clear text.
+fn policy(redirects: Redirects) -> Policy {
+    Policy::custom(move |attempt| {
         let previous = attempt.previous();
         if previous.len() > REDIRECTS {
             return attempt.error("too many redirects");
@@ -86,6 +96,10 @@ fn redirects() -> Policy {
             previous.last().is_some_and(|url| url.scheme() == "https") && attempt.url().scheme() != "https";
         if downgrade {
             attempt.error("a redirect from https to http")
+        } else if redirects == Redirects::SameServer
+            && previous.last().map(|url| url.origin()) != Some(attempt.url().origin())
+        {
+            attempt.error("a redirect of a secret to another server")
         } else {
             attempt.follow()
         }

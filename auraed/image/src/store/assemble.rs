@@ -27,13 +27,13 @@ pub(super) trait Origin: Sync {
 pub(super) async fn assemble(
     inner: &Arc<Inner>,
     image: Image,
-    names: &[NewName],
+    names: Vec<NewName>,
     origin: &impl Origin,
     hub: &Hub,
 ) -> Result<Arc<Image>, Failure> {
     let assembled = gather(inner, image, names, origin, hub).await;
     match &assembled {
-        Ok(_) => sync_behind(inner),
+        Ok(_) => inner.sync_behind(),
         Err(failure) if failure.kind() == ErrorKind::NoSpace => inner.collect().await,
         Err(_) => {}
     }
@@ -43,7 +43,7 @@ pub(super) async fn assemble(
 async fn gather(
     inner: &Arc<Inner>,
     mut image: Image,
-    names: &[NewName],
+    names: Vec<NewName>,
     origin: &impl Origin,
     hub: &Hub,
 ) -> Result<Arc<Image>, Failure> {
@@ -67,9 +67,9 @@ async fn gather(
         });
         (stack, pin)
     });
-    let (stack, _pin) = stacked.await.map_err(|_| Failure::Stopped)?;
+    let (stack, pin) = stacked.await.map_err(|_| Failure::Stopped)?;
     image.stack = stack?;
-    inner.commit(image, names).await
+    inner.commit(image, names, pin).await
 }
 
 /// Sees that one layer is here; if another pull is at it, that one's work is waited for.
@@ -85,14 +85,4 @@ async fn ensure(inner: &Arc<Inner>, layer: &Layer, origin: &impl Origin, hub: &H
     origin.fetch(inner, layer, hub).await?;
     hub.report(layer, layer.size_bytes, LayerState::Done);
     Ok(())
-}
-
-/// The image may be used at once; that it survives a crash of the machine may take the disk a while.
-fn sync_behind(inner: &Arc<Inner>) {
-    let layers = inner.layers.clone();
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = layers.sync() {
-            tracing::warn!(%error, "cannot sync layers; after a crash of the machine they are fetched again");
-        }
-    });
 }

@@ -2,13 +2,12 @@
 //! unpacks. The thread publishes only when the pump has seen the right digest.
 //!
 //! Of a large layer the thread also keeps what comes (see `partial`), and the pump begins with what an earlier pull
-//! kept. A blob put together from parts that turns out wrong is fetched once more, in one piece.
+//! kept. A blob put together from parts that turns out wrong is fetched once more, in one piece; and one that a mirror
+//! serves wrong, from the next place.
 
 mod pump;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use tokio::sync::oneshot;
 
 use super::Inner;
@@ -21,7 +20,7 @@ use crate::progress::Hub;
 use crate::registry::Source;
 use crate::{ErrorKind, Layer};
 
-use pump::Pump;
+use pump::{Pump, Way};
 
 /// The mirrors and the registry of a pull.
 pub(super) struct Remote<'a> {
@@ -33,39 +32,66 @@ struct Broken {
     failure: Failure,
     /// It went on from a part: of an earlier pull, or of a transfer that broke off.
     spliced: bool,
+    /// Who was asked last.
+    place: usize,
+}
+
+/// How a blob is fetched.
+#[derive(Clone, Copy)]
+struct Plot {
+    /// Who is asked first.
+    place: usize,
+    /// What is there of the blob is made use of; else each transfer begins at the beginning.
+    splice: bool,
 }
 
 impl Origin for Remote<'_> {
     async fn fetch(&self, inner: &Arc<Inner>, layer: &Layer, hub: &Hub) -> Result<(), Failure> {
-        let partial = hold(inner, layer).await;
-        match self.attempt(inner, layer, hub, partial, true).await {
-            Err(broken) if broken.spliced && broken.failure.kind() == ErrorKind::Corrupt => {
-                let error = crate::error::chain(&broken.failure);
+        let mut partial = inner.partials.hold(&layer.digest, layer.size_bytes).await;
+        let mut plot = Plot {
+            place: 0,
+            splice: true,
+        };
+        loop {
+            let Err(broken) = self.attempt(inner, layer, hub, partial.take(), plot).await else {
+                return Ok(());
+            };
+            let error = crate::error::chain(&broken.failure);
+            plot = if broken.spliced && broken.failure.kind() == ErrorKind::Corrupt {
                 tracing::warn!(layer = %layer.digest, error, "the parts do not fit together; fetching it in one piece");
-            }
-            outcome => return outcome.map_err(|broken| broken.failure),
+                Plot {
+                    place: plot.place,
+                    splice: false,
+                }
+            } else if is_another(&broken.failure) && broken.place + 1 < self.source.places() {
+                tracing::warn!(layer = %layer.digest, error, "a mirror has another blob; asking the next place");
+                Plot {
+                    place: broken.place + 1,
+                    splice: true,
+                }
+            } else {
+                return Err(broken.failure);
+            };
         }
-        let outcome = self.attempt(inner, layer, hub, None, false).await;
-        outcome.map_err(|broken| broken.failure)
     }
 }
 
 impl Remote<'_> {
-    /// Fetches a layer, from where `partial` ends. Without `splice` every transfer begins at the beginning.
+    /// Fetches a layer, from where `partial` ends.
     async fn attempt(
         &self,
         inner: &Arc<Inner>,
         layer: &Layer,
         hub: &Hub,
         partial: Option<Partial>,
-        splice: bool,
+        plot: Plot,
     ) -> Result<(), Broken> {
         let (sender, mut reader) = chunks();
         let known = match &partial {
             Some(partial) if partial.known() > 0 => partial.reader().ok().map(|file| (file, partial.known())),
             _ => None,
         };
-        let spliced = AtomicBool::new(known.is_some());
+        let way = Way::new(known.is_some());
         reader.keep(partial);
         let (approve, approved) = oneshot::channel();
         let plan = Plan {
@@ -74,8 +100,8 @@ impl Remote<'_> {
         };
         let layers = inner.layers.clone();
         let mut unpacking = tokio::task::spawn_blocking(move || unpack(&plan, reader, approved, &layers));
-        let pump = Pump::new(self.source, layer, hub, sender, splice);
-        let pump = pump.run(known, &spliced);
+        let pump = Pump::new(self.source, layer, hub, sender, plot.splice);
+        let pump = pump.run(known, plot.place, &way);
         tokio::pin!(pump);
 
         let stopped = |_| {
@@ -96,8 +122,9 @@ impl Remote<'_> {
             unpacked = &mut unpacking => {
                 let (unpacked, kept) = unpacked.unwrap_or_else(stopped);
                 let outcome = match unpacked {
-                    // What cannot be read may have been damaged on the way, which the whole blob's digest tells.
-                    Err(failure) if failure.kind() == ErrorKind::Corrupt => match pump.as_mut().await {
+                    // What cannot be read, or holds what no layer may, may have been damaged on the way or be no part of
+                    // the blob, which the whole blob's digest tells.
+                    Err(failure) if is_doubtful(failure.kind(), &way) => match pump.as_mut().await {
                         Ok(()) => Err(failure.into()),
                         Err(damage) => Err(damage),
                     },
@@ -107,15 +134,25 @@ impl Remote<'_> {
             }
         };
         release(kept, &outcome);
-        let spliced = spliced.load(Ordering::Relaxed);
-        outcome.map_err(|failure| Broken { failure, spliced })
+        outcome.map_err(|failure| Broken {
+            failure,
+            spliced: way.is_spliced(),
+            place: way.place(),
+        })
     }
 }
 
-async fn hold(inner: &Arc<Inner>, layer: &Layer) -> Option<Partial> {
-    let (partials, digest, size) = (inner.partials.clone(), layer.digest.clone(), layer.size_bytes);
-    let held = tokio::task::spawn_blocking(move || partials.hold(&digest, size)).await;
-    held.ok().flatten()
+/// Whether a layer that cannot be unpacked may be another one than the manifest names.
+fn is_doubtful(kind: ErrorKind, way: &Way) -> bool {
+    kind == ErrorKind::Corrupt || kind == ErrorKind::Refused && way.is_spliced()
+}
+
+/// What came is not the blob that the manifest names.
+fn is_another(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Layer(LayerError::Digest { .. } | LayerError::Size { .. })
+    )
 }
 
 /// A part is kept for the next pull where only the transfer failed.

@@ -45,15 +45,15 @@ pub(super) async fn import(
     let mut images = Vec::new();
     for found in found {
         let image = Image::new(&found.manifest, &found.config, &found.diff_ids);
-        if let Some(image) = inner.whole(&image.id) {
-            images.push(inner.commit((*image).clone(), &found.names).await?);
+        if let Some((image, pin)) = inner.whole(&image.id) {
+            images.push(inner.commit((*image).clone(), found.names, pin).await?);
             continue;
         }
         let digests = found.manifest.layers.iter().map(|blob| blob.digest.clone());
         let origin = Spooled {
             blobs: digests.zip(found.blobs).collect(),
         };
-        images.push(assemble(inner, image, &found.names, &origin, &Hub::default()).await?);
+        images.push(assemble(inner, image, found.names, &origin, &Hub::default()).await?);
     }
     // Removing the spool takes the disk a while.
     tokio::task::spawn_blocking(move || drop(spool));

@@ -40,7 +40,7 @@ pub(super) async fn open(
         partials,
         index,
         catalog: Mutex::new(Catalog::new(whole)),
-        turn: tokio::sync::Mutex::default(),
+        turn: Arc::default(),
         pulls: Default::default(),
         fetching: Default::default(),
         slots: Semaphore::new(config.parallel_layers_of_all.max(1)),
@@ -66,7 +66,7 @@ fn prepare(
         .iter()
         .flat_map(|image| image.stack.iter().cloned())
         .collect();
-    layers.collect(&used)?;
+    layers.collect(|| used)?;
     let (most, age) = (config.partial_layers_bytes, config.partial_layers_age);
     let partials = Partials::open(directory.join("partial"), most, age)?;
     Ok((layers, partials, whole, broken))

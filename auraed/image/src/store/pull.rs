@@ -36,11 +36,11 @@ pub(super) async fn pull(
     let names = names(&reference, &named.digest);
     let manifest = manifest(&source, named).await?;
 
-    if let Some(image) = inner.whole(manifest.config.digest.as_str()) {
+    if let Some((image, pin)) = inner.whole(manifest.config.digest.as_str()) {
         for layer in &image.layers {
             hub.report(layer, layer.size_bytes, LayerState::Present);
         }
-        return inner.commit((*image).clone(), &names).await;
+        return inner.commit((*image).clone(), names, pin).await;
     }
     let digest = manifest.config.digest.clone();
     let config = source.config(&digest).await;
@@ -51,7 +51,7 @@ pub(super) async fn pull(
     })?;
     let (config, diff_ids) = document::parse_config(&manifest, &config)?;
     let image = Image::new(&manifest, &config, &diff_ids);
-    assemble(&inner, image, &names, &Remote { source: &source }, &hub).await
+    assemble(&inner, image, names, &Remote { source: &source }, &hub).await
 }
 
 async fn configured(inner: &Inner) -> Result<Vec<Entry>, Failure> {

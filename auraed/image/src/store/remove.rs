@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::Inner;
 use crate::{Image, RemoveError};
 
@@ -31,45 +33,26 @@ pub(super) async fn remove(
     while_used: WhileUsed,
     in_use: impl Fn(&Image) -> bool + Send,
 ) -> Result<Removed, RemoveError> {
-    let reference = || reference_or_id.to_owned();
-    let removed = {
-        let _turn = inner.turn.lock().await;
-        let mut next = inner.catalog().clone();
-        let found = next.without(reference_or_id);
-        let (before, mut after) = found.ok_or_else(|| RemoveError::NotFound {
-            reference: reference(),
-        })?;
-        let mut removed = match &after {
-            Some(_) => Removed::Name,
-            None => Removed::Content,
-        };
-        if removed == Removed::Content && in_use(&before) {
-            if while_used == WhileUsed::Refuse {
-                return Err(RemoveError::InUse {
-                    reference: reference(),
-                });
-            }
-            removed = Removed::Retired;
-            after = Some(Image {
-                retired: true,
-                ..(*before).clone()
+    let turn = Arc::clone(&inner.turn).lock_owned().await;
+    let found = inner.catalog().without(reference_or_id);
+    let (before, after) = found.ok_or_else(|| RemoveError::NotFound {
+        reference: reference_or_id.to_owned(),
+    })?;
+    let (removed, after) = match after {
+        Some(after) => (Removed::Name, Some(after)),
+        None if take_out(inner, &before, &in_use) => (Removed::Content, None),
+        None if while_used == WhileUsed::Refuse => {
+            return Err(RemoveError::InUse {
+                reference: reference_or_id.to_owned(),
             });
         }
-        let written = match &after {
-            Some(image) => inner.index.put(image).await,
-            None => inner.index.remove(&before.id).await,
-        };
-        written.map_err(|source| RemoveError::Index {
-            id: before.id.clone(),
-            source,
-        })?;
-        next.replace(&before.id, after);
-        *inner.catalog() = next;
-        removed
+        None => {
+            let mut after = (*before).clone();
+            after.retired = true;
+            (Removed::Retired, Some(after))
+        }
     };
-    if removed == Removed::Content {
-        inner.collect().await;
-    }
+    settle(inner, turn, vec![(before, after)]).await?;
     Ok(removed)
 }
 
@@ -78,22 +61,68 @@ pub(super) async fn sweep(
     inner: &Arc<Inner>,
     in_use: impl Fn(&Image) -> bool + Send,
 ) -> Result<usize, RemoveError> {
-    let (gone, left) = {
-        let _turn = inner.turn.lock().await;
-        let retired = inner.catalog().retired();
-        let (used, gone): (Vec<_>, Vec<_>) = retired.into_iter().partition(|image| in_use(image));
-        for image in &gone {
-            let removed = inner.index.remove(&image.id).await;
-            removed.map_err(|source| RemoveError::Index {
-                id: image.id.clone(),
-                source,
-            })?;
-            inner.catalog().replace(&image.id, None);
-        }
-        (gone.len(), used.len())
-    };
-    if gone > 0 {
-        inner.collect().await;
+    let turn = Arc::clone(&inner.turn).lock_owned().await;
+    let retired = inner.catalog().retired();
+    let (gone, used): (Vec<_>, Vec<_>) = retired
+        .into_iter()
+        .partition(|image| take_out(inner, image, &in_use));
+    let gone = gone.into_iter().map(|image| (image, None)).collect();
+    settle(inner, turn, gone).await?;
+    Ok(used.len())
+}
+
+/// Takes an image out of the catalog unless it is used. Who begins to use one claims it first and looks for it then, so
+/// that this sees the claim, or they see that it is gone.
+fn take_out(inner: &Inner, image: &Arc<Image>, in_use: &impl Fn(&Image) -> bool) -> bool {
+    if in_use(image) {
+        return false;
     }
-    Ok(left)
+    inner.catalog().replace(&image.id, None);
+    if !in_use(image) {
+        return true;
+    }
+    inner.catalog().replace(&image.id, Some((**image).clone()));
+    false
+}
+
+/// Writes down what becomes of images, and shows it. In a task of its own: what the index was told and the catalog was
+/// not would come to light at the next start, when the layers go that containers may use by then.
+async fn settle(
+    inner: &Arc<Inner>,
+    turn: OwnedMutexGuard<()>,
+    images: Vec<(Arc<Image>, Option<Image>)>,
+) -> Result<(), RemoveError> {
+    let Some((first, _)) = images.first() else {
+        return Ok(());
+    };
+    let (inner, id) = (Arc::clone(inner), first.id.clone());
+    let settling = tokio::spawn(async move {
+        let (mut gone, mut settled) = (false, Ok(()));
+        for (before, after) in images {
+            let written = match &after {
+                Some(image) => inner.index.put(image).await,
+                None => inner.index.remove(&before.id).await,
+            };
+            let after = match written {
+                Ok(()) => after,
+                Err(source) => {
+                    let id = before.id.clone();
+                    settled = Err(RemoveError::Index { id, source });
+                    Some((*before).clone())
+                }
+            };
+            gone |= after.is_none();
+            inner.catalog().replace(&before.id, after);
+        }
+        drop(turn);
+        if gone {
+            inner.collect().await;
+        }
+        settled
+    });
+    let stopped = |error| RemoveError::Index {
+        id,
+        source: Box::new(error),
+    };
+    settling.await.map_err(stopped)?
 }

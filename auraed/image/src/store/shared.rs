@@ -50,6 +50,8 @@ impl Pulls {
                 None => {
                     let hub = Arc::new(Hub::default());
                     let outcome = share(reference, begin(hub.clone()));
+                    // Those that everybody left, with their credentials.
+                    running.retain(|_, pull| pull.outcome.upgrade().is_some());
                     if let Some(weak) = outcome.downgrade() {
                         running.insert(
                             key,
@@ -92,4 +94,27 @@ fn share(
     })
     .boxed()
     .shared()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pull_that_everybody_left_is_forgotten_with_its_credentials() {
+        let pulls = Pulls::default();
+        let secret = Credentials {
+            password: "secret".into(),
+            ..Credentials::default()
+        };
+        for name in ["one", "other"] {
+            let (progress, _) = mpsc::unbounded_channel();
+            let endless = |_| std::future::pending::<Result<Arc<Image>, Failure>>();
+            let reference = name.parse().unwrap();
+            let credentials = std::slice::from_ref(&secret);
+            let mut pull = Box::pin(pulls.join(&reference, credentials, progress, endless));
+            assert!(futures_util::poll!(&mut pull).is_pending());
+            assert_eq!(pulls.running().len(), 1);
+        }
+    }
 }

@@ -134,14 +134,15 @@ impl<R: Read> Archive<R> {
             }
         }
         let kind = kind(type_flag, &path)?;
-        let size = if kind == EntryKind::File {
+        // A directory that is called a file has the content of one.
+        let size = if kind == EntryKind::File || matches!(type_flag, b'0' | b'7') {
             pax.size.unwrap_or(size)
         } else {
             0
         };
         let sparse = match pax.sparse.into_map()? {
             _ if kind != EntryKind::File => {
-                self.expect_content(0);
+                self.expect_content(size);
                 None
             }
             Map::None if type_flag == b'S' => {

@@ -21,8 +21,7 @@ use crate::Usage;
 /// Applies entries one after another.
 pub(super) struct Unpacker {
     pub(super) tree: Tree,
-    /// Paths of directories and their times.
-    directory_times: Vec<(Vec<u8>, (i64, u32))>,
+    directories: Vec<Directory>,
     pub(super) links: BTreeMap<Vec<u8>, Vec<u8>>,
     deleted_in: HashSet<Vec<u8>>,
     remembered_bytes: usize,
@@ -31,6 +30,16 @@ pub(super) struct Unpacker {
     replaced: bool,
 }
 
+/// What a directory gets when everything in it is made.
+struct Directory {
+    path: Vec<u8>,
+    time: (i64, u32),
+    /// What is made in it would inherit that.
+    default_acl: Option<Vec<u8>>,
+}
+
+/// acl(5), "Object Creation and Default ACLs". Nothing but a directory can have one.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 /// Targets of symlinks below this length are in the inode: ext4, "Symbolic Links".
 const SHORT_LINK: usize = 60;
 /// What a directory takes that is not very large.
@@ -40,7 +49,7 @@ impl Unpacker {
     pub(super) fn new(root: OwnedFd, replaced: OwnedFd) -> Unpacker {
         Unpacker {
             tree: Tree::new(root, replaced),
-            directory_times: Vec::new(),
+            directories: Vec::new(),
             links: BTreeMap::new(),
             deleted_in: HashSet::new(),
             remembered_bytes: 0,
@@ -59,7 +68,14 @@ impl Unpacker {
         let Some((parents, name)) = path.split() else {
             return self.root(entry);
         };
-        match whiteout::classify(&path, &entry.path)? {
+        let named = match whiteout::classify(&path, &entry.path)? {
+            // What overlayfs takes for a whiteout is one, whatever it is called.
+            Name::Plain if entry.kind == EntryKind::CharacterDevice && entry.device == (0, 0) => {
+                Name::Deletes(name)
+            }
+            named => named,
+        };
+        match named {
             Name::Ignored => Ok(()),
             Name::Deletes(deleted) => {
                 self.usage += Usage::inode(0);
@@ -113,9 +129,19 @@ impl Unpacker {
 
     /// Sets the times of directories. One that was replaced meanwhile has no time to set.
     pub(super) fn finish(self) -> Result<Unpacked, UnpackError> {
-        for (path, time) in self.directory_times.iter().rev() {
+        // In their order, so that what was said last of one counts.
+        for Directory {
+            path,
+            time,
+            default_acl,
+        } in &self.directories
+        {
             let path_of_entry = EntryPath::parse(path, path)?;
             if let Ok(directory) = self.tree.open_directory(&path_of_entry) {
+                if let Some(acl) = default_acl {
+                    let set = rustix::fs::fsetxattr(&directory, DEFAULT_ACL, acl, XattrFlags::empty());
+                    tolerate(set, path)?;
+                }
                 rustix::fs::futimens(&directory, &times(*time))
                     .map_err(|errno| UnpackError::io("set the time of", path, errno))?;
             }
@@ -167,7 +193,7 @@ impl Unpacker {
 
     /// Counts what has to be remembered until the layer is done.
     pub(super) fn remember(&mut self, bytes: usize, entry: &[u8]) -> Result<(), UnpackError> {
-        self.remembered_bytes += bytes;
+        self.remembered_bytes += bytes + limit::REMEMBERED_EACH;
         if self.remembered_bytes > limit::REMEMBERED {
             return Err(UnpackError::refused(
                 entry,
@@ -233,8 +259,15 @@ impl Unpacker {
         describe(directory.as_fd(), entry)?;
         let bytes = path.bytes();
         self.tree.set_explicit(&bytes);
-        self.remember(bytes.len(), &entry.path)?;
-        self.directory_times.push((bytes, entry.mtime));
+        let mut default_acl = entry.xattrs.iter().filter(|(name, _)| name == DEFAULT_ACL);
+        let default_acl = default_acl.next_back().map(|(_, acl)| acl.clone());
+        let remembered = bytes.len() + default_acl.as_ref().map_or(0, Vec::len);
+        self.remember(remembered, &entry.path)?;
+        self.directories.push(Directory {
+            path: bytes,
+            time: entry.mtime,
+            default_acl,
+        });
         // Its own entries come next.
         self.tree.keep_open(path, directory);
         Ok(())
@@ -307,7 +340,7 @@ fn describe(file: BorrowedFd<'_>, entry: &Entry) -> Result<(), UnpackError> {
     for (name, value) in wanted_attributes(entry) {
         tolerate(
             rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
-            entry,
+            &entry.path,
         )?;
     }
     Ok(())
@@ -318,6 +351,13 @@ fn check_special(entry: &Entry) -> Result<(), UnpackError> {
         return Err(UnpackError::refused(
             &entry.path,
             "its target is empty or holds a NUL byte",
+        ));
+    }
+    // Of a larger number the kernel would take a part, which is another device's: major 12 bits, minor 20.
+    if entry.device.0 > 0xfff || entry.device.1 > 0xf_ffff {
+        return Err(UnpackError::refused(
+            &entry.path,
+            "there are no devices of its number",
         ));
     }
     Ok(())
@@ -356,7 +396,7 @@ fn describe_special(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Resul
         for (attribute, value) in wanted_attributes(entry) {
             tolerate(
                 rustix::fs::lsetxattr(path.as_slice(), attribute, value, XattrFlags::empty()),
-                entry,
+                &entry.path,
             )?;
         }
     }
@@ -368,7 +408,7 @@ fn mknod(parent: BorrowedFd<'_>, name: &[u8], kind: FileType, device: u64) -> Re
     rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)
 }
 
-/// The attributes that a layer may set. Those of overlayfs are this crate's own: a layer that sets them could graft
+/// The attributes that a layer may set at once. Those of overlayfs are this crate's own: a layer that sets them could graft
 /// one part of the lower tree onto another.
 fn wanted_attributes(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
     entry
@@ -376,25 +416,26 @@ fn wanted_attributes(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
         .iter()
         .map(|(name, value)| (name.as_slice(), value.as_slice()))
         .filter(|(name, _)| {
-            !name.starts_with(b"trusted.overlay.")
+            *name != DEFAULT_ACL
+                && !name.starts_with(b"trusted.overlay.")
                 && !name.starts_with(b"user.overlay.")
                 && *name != b"security.selinux"
         })
 }
 
 /// An attribute that this file system or this kind of file cannot have is left out, as other engines do.
-fn tolerate(result: Result<(), Errno>, entry: &Entry) -> Result<(), UnpackError> {
+fn tolerate(result: Result<(), Errno>, entry: &[u8]) -> Result<(), UnpackError> {
     match result {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::PERM) => {
-            tracing::debug!(entry = %show(&entry.path), "an extended attribute cannot be set");
+            tracing::debug!(entry = %show(entry), "an extended attribute cannot be set");
             Ok(())
         }
         Err(Errno::INVAL | Errno::RANGE | Errno::TOOBIG) => Err(UnpackError::refused(
-            &entry.path,
+            entry,
             "an extended attribute of it is invalid",
         )),
-        Err(errno) => Err(io("set an attribute of", entry, errno)),
+        Err(errno) => Err(UnpackError::io("set an attribute of", entry, errno)),
     }
 }
 

@@ -313,7 +313,7 @@ impl Tree {
     fn remember_implied(&mut self, path: &EntryPath<'_>, entry: &[u8]) -> Result<(), UnpackError> {
         let bytes = path.bytes();
         if self.is_real(path) {
-            self.implied_bytes += bytes.len();
+            self.implied_bytes += bytes.len() + limit::REMEMBERED_EACH;
             if self.implied_bytes > limit::REMEMBERED {
                 return Err(UnpackError::refused(entry, "the layer has too many directories"));
             }

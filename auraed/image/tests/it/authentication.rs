@@ -289,6 +289,96 @@ async fn a_redirect_does_not_take_the_password_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_a_registry_redirects_to_gets_no_credentials_by_asking() {
+    let built = small("x");
+    let (manifest, config, id) = (built.manifest.clone(), built.config.clone(), built.id());
+    for scheme in ["Basic realm=\"x\"", "Bearer realm=\"http://REALM/token\""] {
+        let elsewhere = Server::start(move |request| {
+            if request.line().contains("/token") {
+                return Reply::ok(r#"{"token": "t0ken"}"#);
+            }
+            let realm = request.header("host").unwrap();
+            let challenge = scheme.replace("REALM", realm);
+            Reply::status("401 Unauthorized").header("www-authenticate", &challenge)
+        })
+        .await;
+        let target = format!("http://{}/blob", elsewhere.host());
+        let (manifest, config, id) = (manifest.clone(), config.clone(), id.clone());
+        let front = Server::start(move |request| {
+            if request.header("authorization").is_none() {
+                return Reply::status("401 Unauthorized").header("www-authenticate", "Basic realm=\"x\"");
+            }
+            match request.line() {
+                line if line.contains("/manifests/") => Reply::ok(manifest.clone()),
+                line if line.contains(&id) => Reply::ok(config.clone()),
+                _ => Reply::status("307 Temporary Redirect").header("location", &target),
+            }
+        })
+        .await;
+        let node = Node::new(Vec::new()).await;
+        let password = credentials(&front.host(), USERNAME, PASSWORD);
+        let refused = node.pull_as(&front.reference("app:1"), &[password]).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{}", chain(&refused));
+        let asked: Vec<_> = elsewhere
+            .requests()
+            .iter()
+            .map(|request| request.line().to_owned())
+            .collect();
+        assert_eq!(asked, ["GET /blob"]);
+        assert_eq!(elsewhere.requests()[0].header("authorization"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_is_redirected_within_its_token_service_alone() {
+    let built = small("x");
+    let elsewhere = Server::start(|_| Reply::ok(r#"{"access_token": "t0ken"}"#)).await;
+    let outside = format!("http://{}/token", elsewhere.host());
+    for (location, pulled) in [("/moved", true), (outside.as_str(), false)] {
+        let location = location.to_owned();
+        let service = Server::start(move |request| {
+            if request.line() == "POST /moved" && request.body.contains("refresh_token=r1") {
+                return Reply::ok(r#"{"access_token": "t0ken"}"#);
+            }
+            Reply::status("307 Temporary Redirect").header("location", &location)
+        })
+        .await;
+        let challenge = format!("Bearer realm=\"http://{}/token\"", service.host());
+        let (manifest, config, layer, id) = (
+            built.manifest.clone(),
+            built.config.clone(),
+            built.layers[0].clone(),
+            built.id(),
+        );
+        let front = Server::start(move |request| {
+            if request.header("authorization") != Some("Bearer t0ken") {
+                return Reply::status("401 Unauthorized").header("www-authenticate", &challenge);
+            }
+            match request.line() {
+                line if line.contains("/manifests/") => Reply::ok(manifest.clone()),
+                line if line.contains(&id) => Reply::ok(config.clone()),
+                _ => Reply::ok(layer.clone()),
+            }
+        })
+        .await;
+        let refresh = Credentials {
+            identity_token: "r1".to_owned(),
+            ..credentials(&front.host(), "", "")
+        };
+        let node = Node::new(Vec::new()).await;
+        let outcome = node.pull_as(&front.reference("app:1"), &[refresh]).await;
+        assert_eq!(
+            outcome.is_ok(),
+            pulled,
+            "{:?}",
+            outcome.map_err(|error| chain(&error))
+        );
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_with_tls_is_trusted_by_its_own_certificates_alone() {
     let key = rcgen::KeyPair::generate().unwrap();
     let parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use auraed_image::WhileUsed;
+use auraed_image::{Image, LayerState, Removed, WhileUsed};
 
 use crate::support::image::{Packing, image, large_tar, small, tar};
 use crate::support::registry::Registry;
 use crate::support::server::{Reply, Server};
-use crate::support::{Node, credentials, eventually, parse};
+use crate::support::{Node, credentials, parse, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_pulls_of_one_image_are_one() {
@@ -166,11 +166,7 @@ async fn a_dropped_pull_is_cancelled_and_leaves_nothing() {
     while steps.recv().await.is_some_and(|step| step.done_bytes == 0) {}
     pulling.abort();
     assert!(pulling.await.unwrap_err().is_cancelled());
-    let ingest = node.images().join("ingest");
-    eventually("the staging directory is removed", || {
-        fs_err::read_dir(&ingest).unwrap().count() == 0
-    })
-    .await;
+    node.assert_ingest_is_empty().await;
     assert_eq!(node.layers(), 0);
     whole.store(true, Ordering::Relaxed);
     node.pull(&server.reference("app:1")).await.unwrap();
@@ -214,4 +210,105 @@ async fn removing_and_pulling_at_once_leaves_whole_images() {
         .unwrap();
     assert_eq!(node.layers(), 0);
     node.assert_ingest_is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_pulled_while_it_is_removed_is_whole() {
+    let registry = Registry::start().await;
+    let node = Node::new(Vec::new()).await;
+    for (name, tag) in [("app", "1"), ("other", "1"), ("other", "2")] {
+        registry.add(name, tag, &small(name));
+        node.pull(&registry.reference(&format!("{name}:{tag}")))
+            .await
+            .unwrap();
+    }
+    let (app, other) = (registry.reference("app:1"), registry.reference("other:2"));
+    // A change that takes long, then the removal, then the pull, which still sees the image.
+    let gate = node.index.gate.lock().await;
+    let mut changing = Box::pin(node.store.remove(&other, WhileUsed::Refuse, |_| false));
+    assert!(futures_util::poll!(&mut changing).is_pending());
+    let mut removing = Box::pin(node.store.remove(&app, WhileUsed::Refuse, |_| false));
+    assert!(futures_util::poll!(&mut removing).is_pending());
+    let (store, reference) = (node.store.clone(), parse(&app));
+    let (progress, mut steps) = tokio::sync::mpsc::unbounded_channel();
+    let pulling = tokio::spawn(async move { store.pull(&reference, &[], progress).await });
+    let step = steps.recv().await.unwrap();
+    assert_eq!(step.state, LayerState::Present);
+    drop(gate);
+    changing.await.unwrap();
+    removing.await.unwrap();
+    let pulled = pulling.await.unwrap().unwrap();
+    // The removal's work is over when this one's is.
+    node.store
+        .remove(&registry.reference("other:1"), WhileUsed::Refuse, |_| false)
+        .await
+        .unwrap();
+    assert_eq!(node.read(&pulled, "file").as_deref(), Some("app"));
+    assert_eq!(node.store.get(&app).unwrap().tags, [app]);
+    assert_eq!(node.layers(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_nobody_waits_for_is_not_half_done() {
+    let registry = Registry::start().await;
+    let node = Node::new(Vec::new()).await;
+    registry.add("app", "1", &small("x"));
+    let app = registry.reference("app:1");
+    node.pull(&app).await.unwrap();
+    let gate = node.index.gate.lock().await;
+    let mut removing = Box::pin(node.store.remove(&app, WhileUsed::Refuse, |_| false));
+    assert!(futures_util::poll!(&mut removing).is_pending());
+    drop(removing);
+    drop(gate);
+    // It is over when the next one has its turn.
+    node.store.sweep(|_| true).await.unwrap();
+    assert!(node.store.get(&app).is_none());
+    assert!(node.index.rows.lock().unwrap().is_empty());
+    let layers = node.images().join("layers");
+    watch::until(&layers, "the layer is gone", || node.layers() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_somebody_begins_to_use_while_it_is_removed_stays() {
+    let registry = Registry::start().await;
+    let node = Node::new(Vec::new()).await;
+    registry.add("app", "1", &small("x"));
+    let app = registry.reference("app:1");
+    let image = node.pull(&app).await.unwrap();
+    for (while_used, removed) in [
+        (WhileUsed::Refuse, None),
+        (WhileUsed::Keep, Some(Removed::Retired)),
+    ] {
+        let claimed = AtomicBool::new(false);
+        // Who claims it after the first look finds that it is gone, or is seen by the second.
+        let in_use = |image: &Image| {
+            if !claimed.swap(true, Ordering::Relaxed) {
+                return false;
+            }
+            assert!(node.store.used(&image.id).is_none());
+            true
+        };
+        assert_eq!(node.store.remove(&app, while_used, in_use).await.ok(), removed);
+        assert!(node.store.used(&image.id).is_some());
+        assert_eq!((node.layers(), node.index.rows.lock().unwrap().len()), (1, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_daemon_did_not_sync_the_next_one_does() {
+    let registry = Registry::start().await;
+    let mut node = Node::new(Vec::new()).await;
+    registry.add("app", "1", &small("x"));
+    let image = node.pull(&registry.reference("app:1")).await.unwrap();
+    let layer = node
+        .images()
+        .join("layers")
+        .join(image.layers[0].diff_id.file_name());
+    let synced = || !layer.join("unsynced").exists();
+    watch::until(&layer, "the pull's own sync", synced).await;
+    let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    fs_err::write(layer.join("unsynced"), boot.trim()).unwrap();
+    node.reopen().await;
+    assert_eq!(node.store.list().len(), 1);
+    watch::until(&layer, "the next daemon's sync", synced).await;
 }

@@ -126,6 +126,19 @@ async fn a_docker_archive_is_imported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_comes_twice_is_what_it_was_last_and_no_other() {
+    let node = Node::new(Vec::new()).await;
+    let built = image(&[tar(&[("a", "1")]), tar(&[("b", "2")])], Packing::Gzip);
+    let mut files = layout(&built, json!({"io.containerd.image.name": "example.com/app:1"}));
+    let (index, _) = (files.pop().unwrap(), files.remove(0));
+    files.insert(0, ("index.json".to_owned(), b"old".to_vec()));
+    files.insert(1, index);
+    let imported = import(&node, archive(&files), None).await.unwrap();
+    assert_eq!(imported.id, built.id());
+    assert_eq!(node.read(&imported, "b").as_deref(), Some("2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_archive_without_a_name_gets_the_caller_s_or_none() {
     let built = small("x");
     for (annotations, default, expected) in [

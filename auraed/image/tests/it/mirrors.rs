@@ -2,8 +2,8 @@
 
 use auraed_image::{Digest, ErrorKind, RegistryConfig};
 
-use crate::support::image::{Packing, image, small, tar};
-use crate::support::registry::{Registry, free_port};
+use crate::support::image::{Packing, image, large_tar, small, tar};
+use crate::support::registry::{Nobody, Registry};
 use crate::support::server::{Reply, Server};
 use crate::support::{Node, chain};
 
@@ -20,8 +20,8 @@ async fn a_mirror_stands_in_and_the_image_keeps_its_name() {
     let mirror = Registry::start().await;
     let built = small("x");
     mirror.add("library/busybox", "1", &built);
-    let away = format!("127.0.0.1:{}", free_port());
-    let node = Node::new(mirrored("docker.io", &[away, mirror.host()])).await;
+    let away = Nobody::new();
+    let node = Node::new(mirrored("docker.io", &[away.host(), mirror.host()])).await;
     let pulled = node.pull("busybox:1").await.unwrap();
     assert_eq!(pulled.tags, ["docker.io/library/busybox:1"]);
     assert_eq!(
@@ -48,17 +48,41 @@ async fn what_the_mirrors_do_not_have_comes_from_the_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_a_mirror_has_wrong_comes_from_the_registry() {
+    let registry = Registry::start().await;
+    let built = image(&[large_tar(300_000)], Packing::Plain);
+    registry.add("app", "1", &built);
+    let (manifest, config, id) = (built.manifest.clone(), built.config.clone(), built.id());
+    let layer = built.layers[0].clone();
+    // One byte is another; there is one byte more.
+    let mut flipped = layer.clone();
+    flipped[200_000] ^= 1;
+    for wrong in [flipped, [&layer[..], b"x"].concat()] {
+        let (manifest, config, id) = (manifest.clone(), config.clone(), id.clone());
+        let mirror = Server::start(move |request| match request.line() {
+            line if line.contains("/manifests/") => Reply::ok(manifest.clone()),
+            line if line.contains(&id) => Reply::ok(config.clone()),
+            _ => Reply::ok(wrong.clone()),
+        })
+        .await;
+        let node = Node::new(mirrored(&registry.host(), &[mirror.host()])).await;
+        let pulled = node.pull(&registry.reference("app:1")).await.unwrap();
+        assert_eq!(mirror.count("/blobs/"), 2);
+        let file = node.store.lower_directories(&pulled)[0].join("large");
+        assert_eq!(fs_err::metadata(file).unwrap().len(), 300_000);
+        node.assert_ingest_is_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_registry_s_answer_counts_unless_only_a_mirror_could_be_asked() {
     let (registry, mirror) = tokio::join!(Registry::start(), Registry::start());
-    let node = Node::new(mirrored(
-        &registry.host(),
-        &[format!("127.0.0.1:{}", free_port())],
-    ))
-    .await;
+    let nobody = Nobody::new();
+    let node = Node::new(mirrored(&registry.host(), &[nobody.host()])).await;
     let error = node.pull(&registry.reference("app:1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 
-    let away = format!("127.0.0.1:{}", free_port());
+    let away = nobody.host();
     let node = Node::new(mirrored(&away, &[mirror.host()])).await;
     let error = node.pull(&format!("{away}/app:1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -9,7 +9,7 @@ use crate::support::image::{
     DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Packing, architecture, build, image, index, pack,
     small, tar,
 };
-use crate::support::registry::Registry;
+use crate::support::registry::{Nobody, Registry};
 use crate::support::{Node, chain};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -301,18 +301,19 @@ async fn what_is_not_there_is_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_away_is_unavailable() {
     let node = Node::new(Vec::new()).await;
-    let port = crate::support::registry::free_port();
-    let error = node.pull(&format!("127.0.0.1:{port}/app:1")).await.unwrap_err();
+    let nobody = Nobody::new();
+    let host = nobody.host();
+    let error = node.pull(&format!("{host}/app:1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = chain(&error);
     assert!(
         text.starts_with(&format!(
-            "failed to pull image \"127.0.0.1:{port}/app:1\": failed to resolve"
+            "failed to pull image \"{host}/app:1\": failed to resolve"
         )),
         "{text}"
     );
     assert!(
-        text.ends_with(&format!("dial tcp 127.0.0.1:{port}: connect: connection refused")),
+        text.ends_with(&format!("dial tcp {host}: connect: connection refused")),
         "{text}"
     );
 }

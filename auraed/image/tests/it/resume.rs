@@ -8,7 +8,7 @@ use crate::support::image::{BuiltImage, Packing, image, large_tar, tar};
 use crate::support::registry::Registry;
 use crate::support::relay::Relay;
 use crate::support::server::{Reply, Request, Server};
-use crate::support::{Node, chain, eventually, parse};
+use crate::support::{Node, chain, parse, watch};
 
 const MIB: u64 = 1024 * 1024;
 /// Everything but the layer: documents, and the heads of answers.
@@ -30,7 +30,8 @@ fn partials(node: &Node) -> Vec<(String, u64)> {
 }
 
 async fn until_no_partial_is_left(node: &Node) {
-    eventually("no part is left", || partials(node).is_empty()).await;
+    let directory = node.images().join("partial");
+    watch::until(&directory, "no part is left", || partials(node).is_empty()).await;
 }
 
 /// Pulls until so many bytes are kept, then is dropped.
@@ -40,7 +41,8 @@ async fn interrupted(node: &Node, reference: &str, kept: u64) {
         let (progress, _) = tokio::sync::mpsc::unbounded_channel();
         store.pull(&reference, &[], progress).await
     });
-    eventually("the beginning is kept", || {
+    let directory = node.images().join("partial");
+    watch::until(&directory, "the beginning is kept", || {
         partials(node).iter().any(|(_, length)| *length >= kept)
     })
     .await;
@@ -136,6 +138,15 @@ fn leave(node: &Node, built: &BuiltImage, bytes: &[u8]) {
     fs_err::write(node.images().join("partial").join(name), bytes).unwrap();
 }
 
+/// The header of a file that a layer may not have.
+fn outside() -> [u8; 512] {
+    let mut header = tar::Header::new_gnu();
+    header.as_gnu_mut().unwrap().name[..9].copy_from_slice(b"../passwd");
+    header.set_size(0);
+    header.set_cksum();
+    *header.as_bytes()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_is_wrong_is_found_out_and_costs_one_more_fetch() {
     let built = large();
@@ -148,7 +159,10 @@ async fn a_part_that_is_wrong_is_found_out_and_costs_one_more_fetch() {
     let zeros = vec![0; 20 * 1024 * 1024];
     let mut flipped = built.layers[0][..20 * 1024 * 1024].to_vec();
     flipped[10_000_000] ^= 1;
-    for wrong in [zeros, flipped] {
+    // What no layer may hold is no part of this one either.
+    let mut refused = zeros.clone();
+    refused[..512].copy_from_slice(&outside());
+    for wrong in [zeros, flipped, refused] {
         leave(&node, &built, &wrong);
         node.reopen().await;
         let before = server.offsets().len();
@@ -253,7 +267,7 @@ async fn a_store_that_is_told_to_keeps_no_parts() {
     node.reopen().await;
     let reference = server.reference("app:1");
     let pulling = node.pull(&reference);
-    let watching = eventually("the layer is asked for twice", || server.count("/blobs/") > 2);
+    let watching = server.until_asked("/blobs/", 3);
     tokio::select! {
         _ = pulling => {}
         () = watching => {}

@@ -4,6 +4,7 @@ pub(crate) mod image;
 pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod server;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,22 +18,31 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 
-/// An index that keeps what it was given as text, as a database would.
+/// An index that keeps what it was given as text, as a database would: also for who does not wait for it.
 #[derive(Default)]
 pub(crate) struct FakeIndex {
     pub(crate) rows: Mutex<BTreeMap<String, String>>,
+    /// Answers are late while somebody holds this.
+    pub(crate) gate: tokio::sync::Mutex<()>,
 }
 
 impl Index for FakeIndex {
     fn put<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<(), IndexError>> {
         let json = serde_json::to_string(image).unwrap();
         self.rows.lock().unwrap().insert(image.id.clone(), json);
-        async { Ok(()) }.boxed()
+        self.answer().boxed()
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), IndexError>> {
         self.rows.lock().unwrap().remove(id);
-        async { Ok(()) }.boxed()
+        self.answer().boxed()
+    }
+}
+
+impl FakeIndex {
+    async fn answer(&self) -> Result<(), IndexError> {
+        drop(self.gate.lock().await);
+        Ok(())
     }
 }
 
@@ -142,7 +152,7 @@ impl Node {
     /// The threads of layers clean up behind a pull that failed by another layer.
     pub(crate) async fn assert_ingest_is_empty(&self) {
         let ingest = self.images().join("ingest");
-        eventually("nothing is staged", || {
+        watch::until(&ingest, "nothing is staged", || {
             fs_err::read_dir(&ingest).unwrap().count() == 0
         })
         .await;
@@ -169,15 +179,4 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
-}
-
-/// Waits for what somebody else is about to do.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), wait).await;
-    assert!(waited.is_ok(), "not within a minute: {what}");
 }

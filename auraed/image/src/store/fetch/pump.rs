@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
@@ -39,6 +39,33 @@ pub(super) struct Pump<'a> {
     splice: bool,
 }
 
+/// Where the bytes came from so far.
+pub(super) struct Way {
+    /// From more than one transfer.
+    spliced: AtomicBool,
+    place: AtomicUsize,
+}
+
+impl Way {
+    /// `known` says that the beginning is from an earlier pull.
+    pub(super) fn new(known: bool) -> Way {
+        Way {
+            spliced: AtomicBool::new(known),
+            place: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether bytes of several transfers were put together.
+    pub(super) fn is_spliced(&self) -> bool {
+        self.spliced.load(Ordering::Relaxed)
+    }
+
+    /// Who was asked last.
+    pub(super) fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed)
+    }
+}
+
 impl<'a> Pump<'a> {
     pub(super) fn new(
         source: &'a Source,
@@ -58,24 +85,27 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Gets the whole blob, the beginning of it from a file if there is one, and checks it. Says on the way whether the
-    /// bytes came from more than one place or transfer.
+    /// Gets the whole blob, the beginning of it from a file if there is one and the rest from `place` or those after it,
+    /// and checks it.
     pub(super) async fn run(
         mut self,
         known: Option<(File, u64)>,
-        spliced: &AtomicBool,
+        place: usize,
+        way: &Way,
     ) -> Result<(), Failure> {
         if let Some((file, length)) = known {
             self.replay(file, length).await?;
         }
-        let (mut place, mut retries, mut since) = (0, retries(), self.done);
+        let (mut place, mut retries, mut since) = (place, retries(), self.done);
         while self.done < self.layer.size_bytes || self.done == 0 {
+            way.place.store(place, Ordering::Relaxed);
             let error = match self.stream(place).await {
                 Ok(()) => break,
                 Err(Failure::Fetch { source, .. }) => source,
                 Err(failure) => return Err(failure),
             };
-            spliced.fetch_or(self.splice && self.done > 0, Ordering::Relaxed);
+            way.spliced
+                .fetch_or(self.splice && self.done > 0, Ordering::Relaxed);
             if self.done >= since + PROGRESS {
                 (since, retries) = (self.done, self::retries());
             }

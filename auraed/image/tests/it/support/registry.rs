@@ -1,14 +1,17 @@
 //! Debian's docker-registry, on a loopback port of its own, with its content written into its storage.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
 use auraed_image::Digest;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpSocket;
+use tokio::process::{Child, Command};
 
-use super::eventually;
 use super::image::BuiltImage;
+use super::watch::PATIENCE;
 
 pub(crate) const USERNAME: &str = "ada";
 pub(crate) const PASSWORD: &str = "s3cret";
@@ -18,7 +21,8 @@ const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG
 /// A running registry; it ends with the value.
 pub(crate) struct Registry {
     directory: TempDir,
-    child: Child,
+    _child: Child,
+    log: tokio::task::JoinHandle<()>,
     pub(crate) port: u16,
 }
 
@@ -53,16 +57,15 @@ impl Registry {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         let options = options(path.clone());
-        let port = free_port();
         let mut config = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}}}\n",
             path.join("storage").display()
         );
         if !options.auth.is_empty() {
             config += &format!("auth: {{{}}}\n", options.auth);
         }
-        config += &format!("http:\n  addr: 127.0.0.1:{port}\n");
+        config += "http:\n  addr: 127.0.0.1:0\n";
         if let Some((certificate, key)) = options.tls {
             fs_err::write(path.join("tls.crt"), certificate).unwrap();
             fs_err::write(path.join("tls.key"), key).unwrap();
@@ -72,30 +75,39 @@ impl Registry {
             );
         }
         fs_err::write(path.join("config.yml"), config).unwrap();
-        let child = Command::new("docker-registry")
+        let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(path.join("config.yml"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs_err::File::create(path.join("log")).unwrap().into_parts().0)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .expect("docker-registry must be installed: apt-get install docker-registry");
-        let mut registry = Registry {
-            directory,
-            child,
-            port,
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listening = async {
+            let mut said = String::new();
+            loop {
+                let line = lines.next_line().await.unwrap();
+                let line = line.unwrap_or_else(|| panic!("docker-registry ended: {said}"));
+                if let Some((_, rest)) = line.split_once("listening on 127.0.0.1:") {
+                    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+                    return rest[..digits].parse().unwrap();
+                }
+                said += &line;
+            }
         };
-        eventually("the registry listens", || {
-            let over = registry.child.try_wait().unwrap();
-            assert!(over.is_none(), "docker-registry ended: {}", registry.log());
-            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-        })
-        .await;
-        registry
-    }
-
-    fn log(&self) -> String {
-        fs_err::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        let port = tokio::time::timeout(PATIENCE, listening).await;
+        let port = port.expect("docker-registry does not listen");
+        // What it says later is nobody's, but must not fill the pipe.
+        let log =
+            tokio::spawn(async move { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} });
+        Registry {
+            directory,
+            _child: child,
+            log,
+            port,
+        }
     }
 
     pub(crate) fn host(&self) -> String {
@@ -168,16 +180,23 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.log.abort();
     }
 }
 
-/// A port that nothing listens on, or did a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+/// A place that nobody listens at, as long as there is this value.
+pub(crate) struct Nobody {
+    socket: TcpSocket,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Nobody {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Nobody { socket }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.socket.local_addr().unwrap().to_string()
+    }
 }

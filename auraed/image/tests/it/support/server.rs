@@ -1,10 +1,13 @@
 //! A small HTTP server for what no real one would do: break off, send too much, lie.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::watch::PATIENCE;
 
 /// A request: its head, and its body if it has a length.
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ pub(crate) struct Reply {
 /// A running server; it ends with the value.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: watch::Receiver<Vec<Request>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -97,9 +100,8 @@ impl Server {
     pub(crate) async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let answer = Arc::new(answer);
-        let seen = requests.clone();
+        let (seen, requests) = watch::channel(Vec::new());
+        let (answer, seen) = (Arc::new(answer), Arc::new(seen));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, answer.clone(), seen.clone()));
@@ -123,15 +125,25 @@ impl Server {
 
     /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+        self.requests.borrow().clone()
+    }
+
+    /// Waits until so many requests came that have this in their first line.
+    pub(crate) async fn until_asked(&self, part: &str, times: usize) {
+        let mut requests = self.requests.clone();
+        let asked = requests.wait_for(|requests| count(requests, part) >= times);
+        let asked = tokio::time::timeout(PATIENCE, asked).await;
+        assert!(asked.is_ok(), "{part} was not asked for {times} times");
     }
 
     pub(crate) fn count(&self, part: &str) -> usize {
-        self.requests()
-            .iter()
-            .filter(|request| request.line().contains(part))
-            .count()
+        count(&self.requests(), part)
     }
+}
+
+fn count(requests: &[Request], part: &str) -> usize {
+    let asked = requests.iter().filter(|request| request.line().contains(part));
+    asked.count()
 }
 
 impl Drop for Server {
@@ -144,7 +156,7 @@ impl Drop for Server {
 async fn serve(
     mut stream: TcpStream,
     answer: Arc<impl Fn(&Request) -> Reply>,
-    seen: Arc<Mutex<Vec<Request>>>,
+    seen: Arc<watch::Sender<Vec<Request>>>,
 ) -> Option<()> {
     let mut bytes = Vec::new();
     let end = loop {
@@ -166,7 +178,7 @@ async fn serve(
     }
     request.body = String::from_utf8_lossy(&bytes[end + 4..]).into_owned();
     let reply = answer(&request);
-    seen.lock().unwrap().push(request);
+    seen.send_modify(|seen| seen.push(request));
     let length = reply.announced.unwrap_or(reply.body.len());
     let head = format!(
         "HTTP/1.1 {}\r\n{}content-length: {length}\r\nconnection: close\r\n\r\n",
