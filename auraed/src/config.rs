@@ -12,7 +12,7 @@ pub use flags::Flags;
 use crate::network::Mode;
 use auraed_identity::TrustDomain;
 use auraed_image::Pinned;
-use auraed_sandbox::network::Ipv4Subnet;
+use auraed_sandbox::network::{Ipv4Subnet, NetworkError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub const DEFAULT_FILE: &str = "/etc/aurae/auraed.toml";
 
 /// Where CNI plugins are looked for: their own installers' place, and distributions'.
 const CNI_BIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+
+/// The embedded network's addresses where none are named and none were assigned.
+const DEFAULT_SUBNET: &str = "10.88.0.0/16";
 
 /// Everything that can be set, with every value decided and checked.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Config {
     pub network: Network,
     /// Images, registries and their credentials.
     pub images: Images,
+    /// Sandboxes.
+    pub runtime: Runtime,
     /// Rotation of the containers' logs.
     pub container_logs: ContainerLogs,
     /// The daemon's own log.
@@ -59,8 +64,11 @@ pub struct Network {
     pub cni_bin_dirs: Vec<PathBuf>,
     /// Name of the embedded network's bridge, 1 to 15 bytes.
     pub bridge: String,
-    /// The pods' addresses; the first is the bridge's own.
-    pub subnet: Ipv4Subnet,
+    /// The embedded network's addresses; the first is the bridge's own. None: those that the cluster assigns to the node,
+    /// and before that [`Network::default_subnet`]. One that is named counts, whatever is assigned.
+    pub subnet: Option<Ipv4Subnet>,
+    /// 10.88.0.0/16.
+    pub default_subnet: Ipv4Subnet,
     /// Name of the nftables table.
     pub table: String,
     /// In bytes; the kernel's default if absent.
@@ -100,6 +108,14 @@ pub struct Registry {
     pub plain_http: Option<bool>,
     /// Certificates in PEM form to trust for this registry instead of the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+/// Sandboxes.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Names of runtime handlers that mean what the default one means. A cluster's runtime classes name handlers that other
+    /// nodes need (`runc`); here there is one runtime.
+    pub handlers: Vec<String>,
 }
 
 /// Rotation of the containers' logs.
@@ -194,6 +210,7 @@ impl Config {
             trust_domain: trust_domain(file.trust_domain.as_deref().unwrap_or("aurae.local"))?,
             network: Network::build(file.network)?,
             images: Images::build(file.images)?,
+            runtime: Runtime::build(file.runtime)?,
             container_logs: ContainerLogs::build(&file.container_logs)?,
             log: Log {
                 level: file.log.level.unwrap_or_else(|| "info".into()),
@@ -251,15 +268,7 @@ impl Network {
             valid,
             "must be 1 to 31 letters, digits, '_' and '-'",
         )?;
-        let text = file.subnet.unwrap_or_else(|| "10.88.0.0/16".into());
-        let subnet =
-            text.parse().map_err(
-                |error: auraed_sandbox::network::NetworkError| ConfigError::Value {
-                    field: "network.subnet",
-                    value: text,
-                    rule: format!("is no subnet: {error}"),
-                },
-            )?;
+        let subnet = file.subnet.map(subnet).transpose()?;
         // 68 is IPv4's least (RFC 791), 65535 the longest packet.
         let mtu = file.mtu;
         let valid = mtu.is_none_or(|mtu| (68..=65535).contains(&mtu));
@@ -275,6 +284,7 @@ impl Network {
             cni_bin_dirs: bin_dirs,
             bridge,
             subnet,
+            default_subnet: self::subnet(DEFAULT_SUBNET.to_owned())?,
             table,
             mtu,
         })
@@ -307,6 +317,31 @@ impl Images {
     }
 }
 
+impl Runtime {
+    fn build(file: file::Runtime) -> Result<Self, ConfigError> {
+        for (index, name) in file.handlers.iter().enumerate() {
+            // RuntimeClass.handler is a DNS label (RFC 1123) to the API server.
+            let valid = (1..=63).contains(&name.len())
+                && !name.starts_with('-')
+                && !name.ends_with('-')
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            check(
+                "runtime.handlers",
+                name,
+                valid,
+                "must be 1 to 63 lower-case letters, digits and '-', and begin and end with none of the last",
+            )?;
+            let once = file.handlers.iter().position(|other| other == name) == Some(index);
+            check("runtime.handlers", name, once, "is there twice")?;
+        }
+        Ok(Self {
+            handlers: file.handlers,
+        })
+    }
+}
+
 impl ContainerLogs {
     fn build(file: &file::ContainerLogs) -> Result<Self, ConfigError> {
         let logs = Self {
@@ -328,6 +363,14 @@ impl ContainerLogs {
         )?;
         Ok(logs)
     }
+}
+
+fn subnet(text: String) -> Result<Ipv4Subnet, ConfigError> {
+    text.parse().map_err(|error: NetworkError| ConfigError::Value {
+        field: "network.subnet",
+        value: text,
+        rule: format!("is no subnet: {error}"),
+    })
 }
 
 fn read(path: &Path) -> Result<Option<File>, ConfigError> {

@@ -117,12 +117,6 @@ async fn services(
     let node = Node {
         root: Path::new("/").to_owned(),
         cgroup_version: cgroup_version(foundation.host.cgroup_version()).to_owned(),
-        pod_subnet: foundation
-            .network
-            .subnet()
-            .await
-            .map(|subnet| subnet.to_string())
-            .unwrap_or_default(),
         problems: Vec::new(),
         state_directory: config.state_dir.clone(),
         log_directory: config.log_dir.clone(),
@@ -139,6 +133,7 @@ async fn services(
         network: foundation.network.clone(),
         images: config.state_dir.join("images"),
         containers: config.state_dir.join("sandboxes"),
+        handlers: config.runtime.handlers.clone(),
     };
     Services::new(
         &foundation.engine,

@@ -12,6 +12,7 @@
 //! away what belongs to nobody. Every call may be repeated, also after a crash in the midst of it: what is attached is
 //! told by the kernel and by the disk, and what is kept in memory here only saves looking.
 
+mod assignment;
 mod cni;
 mod embedded;
 mod failure;
@@ -28,9 +29,11 @@ use auraed_sandbox::Sandbox;
 use auraed_sandbox::network::{Ipv4Subnet, NetworkConfig, PortMapping};
 use auraed_state::State;
 
+pub use assignment::{Assigned, AssignmentError};
 pub use failure::NetworkFailure;
 pub use request::{Attached, Dns, Request};
 
+use crate::server::chain;
 use cni::Cni;
 use embedded::Embedded;
 use owners::{Maker, Owners};
@@ -56,6 +59,10 @@ pub struct Config {
     pub mode: Mode,
     /// The embedded network.
     pub embedded: NetworkConfig,
+    /// Its pods' addresses; none leaves it to who assigns them, and before that it is `default_subnet`.
+    pub subnet: Option<Ipv4Subnet>,
+    /// The embedded network's subnet where none is named and none was assigned.
+    pub default_subnet: Ipv4Subnet,
     /// Where configurations of CNI plugins are.
     pub cni_config_dir: PathBuf,
     /// Where CNI plugins are, in the order of looking.
@@ -92,23 +99,24 @@ impl PodNetwork {
     /// The step that failed.
     pub async fn start(config: Config, state: State) -> Result<PodNetwork, NetworkFailure> {
         let cni = Cni::start(&config)?;
+        let embedded = Embedded::open(config.embedded, config.subnet, config.default_subnet, state);
         let shared = Shared {
             mode: config.mode,
-            embedded: Embedded::new(config.embedded, state),
+            embedded: embedded.await?,
             cni,
             owners: Owners::default(),
         };
         let network = PodNetwork {
             shared: Arc::new(shared),
         };
-        // Also for those whom an earlier daemon gave an address, whatever is configured now.
-        if matches!(network.choose().await, Ok(Choice::Embedded))
-            || network.shared.embedded.has_owners().await?
-        {
-            network.shared.embedded.network().await?;
+        if matches!(network.choose().await, Ok(Choice::Embedded)) {
+            network.shared.embedded.prepare().await?;
+        } else {
+            // For those whom an earlier daemon gave an address, whatever is configured now.
+            network.shared.embedded.resume().await?;
         }
         if matches!(config.mode, Mode::Auto | Mode::Cni) {
-            network.shared.cni.follow();
+            network.follow();
         }
         Ok(network)
     }
@@ -121,9 +129,37 @@ impl PodNetwork {
     /// The pods' subnet, where this daemon gives out the addresses.
     pub async fn subnet(&self) -> Option<Ipv4Subnet> {
         match self.choose().await {
-            Ok(Choice::Embedded) => Some(self.shared.embedded.subnet()),
+            Ok(Choice::Embedded) => Some(self.shared.embedded.subnet().await),
             _ => None,
         }
+    }
+
+    /// Has new pods get their addresses of these subnets, in CIDR form, at most one a family: the cluster assigned them to
+    /// this node. Those that are attached keep theirs. Repeated, it changes nothing.
+    ///
+    /// It outlives the daemon. It counts where this daemon gives out the addresses and the configuration names no subnet.
+    ///
+    /// # Errors
+    /// [`AssignmentError`]; but for the last kind nothing was changed.
+    pub async fn assign(&self, subnets: &[String]) -> Result<Assigned, AssignmentError> {
+        let wanted = assignment::Subnets::parse(subnets)?;
+        match self.choose().await {
+            Ok(Choice::Embedded) => {}
+            Err(NetworkFailure::Disabled) => return Ok(Assigned::NoNetwork),
+            // Also where their configuration is not there yet.
+            Ok(Choice::Cni(_)) | Err(_) => return Ok(Assigned::Plugins),
+        }
+        let embedded = &self.shared.embedded;
+        let Some(subnet) = wanted.ipv4 else {
+            let reason = "pods have IPv4 addresses alone here, and there is no IPv4 subnet";
+            return Err(AssignmentError::Request(reason));
+        };
+        match embedded.named() {
+            Some(named) if named != subnet => return Ok(Assigned::Configured(named)),
+            Some(_) => {}
+            None => embedded.assign(subnet).await?,
+        }
+        Ok(Assigned::Served(wanted.ipv6.into_iter().collect()))
     }
 
     /// Whether a pod could be attached now; if not, why, for people. Plugins that can say so are asked, but not more than
@@ -142,9 +178,9 @@ impl PodNetwork {
     /// Gives the owner its address ahead of need, so that attaching need not wait for it. A failure comes again then.
     pub(crate) async fn reserve(&self, id: &str) {
         if matches!(self.choose().await, Ok(Choice::Embedded))
-            && let Ok(address) = self.shared.embedded.allocate(id).await
+            && let Ok(given) = self.shared.embedded.reserve(id).await
         {
-            self.shared.owners.reserve(id, address);
+            self.shared.owners.reserve(id, given);
         }
     }
 
@@ -171,6 +207,7 @@ impl PodNetwork {
                 if owners.may_have_ports(id) {
                     embedded.disconnect(id, owners).await?;
                 }
+                embedded.stand_back().await?;
                 cni.attach(request, &plugins, owners).await
             }
         };
@@ -287,6 +324,27 @@ impl PodNetwork {
             Mode::None if !self.shared.embedded.is_set_up() => Ok(()),
             _ => self.shared.embedded.remove().await,
         }
+    }
+
+    /// Tells the log of every change of the plugins' configuration, and has the bridge give up what may become theirs.
+    fn follow(&self) {
+        let network = self.clone();
+        self.shared.cni.spawn(async move {
+            let shared = &network.shared;
+            let mut seen = shared.cni.selected().await;
+            loop {
+                shared.cni.log(&seen);
+                if seen.config.is_some()
+                    && let Err(error) = shared.embedded.stand_back().await
+                {
+                    tracing::error!(
+                        error = chain(&error),
+                        "the bridge keeps an address that plugins may want"
+                    );
+                }
+                seen = shared.cni.changed(&seen).await;
+            }
+        });
     }
 
     async fn choose(&self) -> Result<Choice, NetworkFailure> {

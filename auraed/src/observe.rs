@@ -53,6 +53,8 @@ impl ObserveService for Observe {
         _: Request<api::GetNodeRequest>,
     ) -> Result<Response<api::GetNodeResponse>, Status> {
         let mut facts = self.node.read().map_err(Failure::from)?;
+        let subnet = self.network.subnet().await;
+        facts.pod_subnet = subnet.map(|subnet| subnet.to_string()).unwrap_or_default();
         // Without any network on purpose there is nothing wrong.
         if self.network.exists()
             && let Err(problem) = self.network.status().await

@@ -2,8 +2,9 @@
 //!
 //! [`Network`] owns the bridge, the addresses on it and one nftables table, all in the network namespace that the
 //! daemon runs in, and all set up in process over netlink: nothing to install, no program run. The daemon calls it at
-//! start ([`Network::start`]), once per pod ([`Network::attach`], [`Network::detach`]) and after a crash
-//! ([`Network::reconcile`]). Addresses are given out elsewhere (the daemon's state).
+//! start ([`Network::start`]), once per pod ([`Network::attach`], [`Network::detach`]), after a crash
+//! ([`Network::reconcile`]) and when the pods' subnets change ([`Network::serve_subnets`]). Addresses are given out elsewhere
+//! (the daemon's state).
 //!
 //! ```text
 //!  pod netns            daemon's netns
@@ -13,64 +14,35 @@
 //! ```
 //!
 //! The kernel is the only memory: interfaces carry the pod's id as their alias, host ports are elements of nftables
-//! maps. A pod's network namespace is held by the pod's processes and never pinned by a mount, so that its end takes
+//! maps. A bridge may serve several subnets, each with a gateway's address and masquerading of its own: pods of one reach
+//! those of another by routing, over the same bridge. A pod's network namespace is held by the pod's processes and never pinned by a mount, so that its end takes
 //! the interfaces with it. What the kernel cannot do (no nat) is a [`Warning`], not a failure.
 
 mod config;
+mod endpoint;
 mod error;
 mod link;
 mod netns;
 mod nft;
 mod reconcile;
+mod shape;
 mod sys;
 mod sysctl;
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub use config::{Ipv4Subnet, NetworkConfig, PortMapping, Protocol};
+pub use endpoint::{Attachment, Endpoint, Limits, Live, Reconciled};
 pub use error::{NetworkError, Warning};
 pub use netns::namespace;
 
 use nft::{Entry, Table};
 
-use crate::UserNamespace;
-
 /// The interface's name inside the pod.
 pub const POD_INTERFACE: &str = "eth0";
-
-/// A pod that should be attached, for [`Network::reconcile`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Live {
-    /// The pod's id, as given to [`Network::attach`].
-    pub id: String,
-    /// The pod's address.
-    pub address: Ipv4Addr,
-    /// The pod's host ports.
-    pub ports: Vec<PortMapping>,
-}
-
-/// A pod's fresh network namespace with its interface up and addressed.
-#[derive(Debug)]
-pub struct Attachment {
-    /// The namespace; it lives as long as this descriptor or a process in it.
-    pub netns: OwnedFd,
-    /// Name of the interface's end on the bridge.
-    pub interface: String,
-}
-
-/// What [`Network::reconcile`] found and changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reconciled {
-    /// Interfaces of pods that are no longer there, deleted.
-    pub removed_interfaces: Vec<String>,
-    /// Host port mappings taken out of the table.
-    pub removed_ports: usize,
-    /// Host port mappings put back into the table.
-    pub added_ports: usize,
-}
 
 /// Handle to the daemon's pod network.
 #[derive(Debug)]
@@ -83,14 +55,17 @@ pub struct Network {
 }
 
 impl Network {
-    /// Sets up the bridge with its gateway address, forwarding, and the nftables table; adopts what is there already.
+    /// Sets up the bridge with its gateway addresses, forwarding, and the nftables table; adopts what is there already.
     ///
     /// All of it, now and later, is in the network namespace of the calling thread. Must be called within a tokio
     /// runtime, whose tasks then carry the netlink connection.
     ///
     /// # Errors
     /// [`NetworkError::Config`] for an unusable configuration, else the step that failed.
-    pub async fn start(config: NetworkConfig) -> Result<(Network, Vec<Warning>), NetworkError> {
+    pub async fn start(
+        config: NetworkConfig,
+        subnets: &[Ipv4Subnet],
+    ) -> Result<(Network, Vec<Warning>), NetworkError> {
         config.check()?;
         let mut warnings = Vec::new();
         let (connection, links, _) = rtnetlink::new_connection().map_err(|source| NetworkError::Link {
@@ -100,20 +75,25 @@ impl Network {
         tokio::spawn(connection);
         let opened = Table::open(&config.table);
         let bridge = link::ensure_bridge(&links, &config).await?;
-        warnings.extend(
-            sysctl::wanted(&config.bridge)
-                .into_iter()
-                .filter_map(|(path, value, effect)| {
-                    sysctl::set(&path, value)
-                        .err()
-                        .map(|source| Warning::Sysctl { path, effect, source })
-                }),
-        );
+        let network = Network {
+            config,
+            links,
+            bridge,
+            table: None,
+        };
+        network.serve_addresses(subnets).await?;
+        warnings.extend(sysctl::wanted(&network.config.bridge).into_iter().filter_map(
+            |(path, value, effect)| {
+                sysctl::set(&path, value)
+                    .err()
+                    .map(|source| Warning::Sysctl { path, effect, source })
+            },
+        ));
         let installed = match opened {
             Ok(table) => {
-                let (bridge, subnet) = (config.bridge.clone(), config.subnet);
+                let (bridge, subnets) = (network.config.bridge.clone(), subnets.to_vec());
                 in_table(&Arc::new(table), move |table| {
-                    table.install(&bridge, subnet).map(|()| table)
+                    table.install(&bridge, &subnets).map(|()| table)
                 })
                 .await
             }
@@ -130,42 +110,48 @@ impl Network {
             }
             Err(error) => return Err(error),
         };
-        Ok((
-            Network {
-                config,
-                links,
-                bridge,
-                table,
-            },
-            warnings,
-        ))
+        Ok((Network { table, ..network }, warnings))
     }
 
-    /// The bridge's own address: the pods' default route.
-    pub fn gateway(&self) -> Ipv4Addr {
-        self.config.subnet.gateway()
-    }
-
-    /// The pods' subnet.
-    pub fn subnet(&self) -> Ipv4Subnet {
-        self.config.subnet
-    }
-
-    /// Makes a network namespace for pod `id` whose `eth0` has `address`, and serves its host ports. The namespace belongs to
-    /// `user`, or to the node's user namespace.
+    /// Makes the bridge's addresses and the masquerading agree with these subnets, and no others.
+    ///
+    /// Pods of a subnet that stays notice nothing of it. May be repeated.
     ///
     /// # Errors
-    /// [`NetworkError::PortTaken`], [`NetworkError::NoNat`] or the step that failed; nothing is left behind then.
-    pub async fn attach(
+    /// The first step that failed; a later call goes on from there.
+    pub async fn serve_subnets(&self, subnets: &[Ipv4Subnet]) -> Result<(), NetworkError> {
+        self.serve_addresses(subnets).await?;
+        let Some(table) = &self.table else {
+            return Ok(());
+        };
+        let (bridge, subnets) = (self.config.bridge.clone(), subnets.to_vec());
+        in_table(table, move |table| table.renew_rules(&bridge, &subnets)).await
+    }
+
+    /// An address of the node's in this subnet, with its interface's name; the bridge's own are none.
+    ///
+    /// # Errors
+    /// The list that failed.
+    pub async fn node_address_in(
         &self,
-        id: &str,
-        address: Ipv4Addr,
-        ports: &[PortMapping],
-        user: Option<&UserNamespace>,
-    ) -> Result<Attachment, NetworkError> {
+        subnet: Ipv4Subnet,
+    ) -> Result<Option<(String, Ipv4Addr)>, NetworkError> {
+        let found = link::address_in(&self.links, self.bridge, subnet).await;
+        found.map_err(|source| NetworkError::Link {
+            action: "list the node's addresses".to_owned(),
+            source,
+        })
+    }
+
+    /// Makes a network namespace for a pod, with its address and limits on its `eth0`, and serves its host ports.
+    ///
+    /// # Errors
+    /// [`NetworkError::PortTaken`], [`NetworkError::NoNat`], [`NetworkError::NoLimits`] or the step that failed; nothing is left
+    /// behind then.
+    pub async fn attach(&self, pod: &Endpoint<'_>) -> Result<Attachment, NetworkError> {
         let (attached, served) = tokio::join!(
-            self.attach_interface(id, address, user.cloned()),
-            self.serve(id, address, ports)
+            self.attach_interface(pod),
+            self.serve(pod.id, pod.address, pod.ports)
         );
         match (attached, served) {
             (Ok(attachment), Ok(())) => Ok(attachment),
@@ -173,10 +159,10 @@ impl Network {
             (Ok(_), Err(error)) => Err(error),
             (Err(error), served) => {
                 if served.is_ok()
-                    && !ports.is_empty()
-                    && let Err(left) = self.detach(id, address).await
+                    && !pod.ports.is_empty()
+                    && let Err(left) = self.detach(pod.id, pod.address).await
                 {
-                    tracing::warn!(pod = id, error = %left, "host ports of a pod that was not attached stay behind");
+                    tracing::warn!(pod = pod.id, error = %left, "host ports of a pod that was not attached stay behind");
                 }
                 Err(error)
             }
@@ -242,32 +228,31 @@ impl Network {
         self.remove_interface(&self.config.bridge).await
     }
 
-    async fn attach_interface(
-        &self,
-        id: &str,
-        address: Ipv4Addr,
-        user: Option<UserNamespace>,
-    ) -> Result<Attachment, NetworkError> {
-        let made = netns::create(user).await;
+    async fn serve_addresses(&self, subnets: &[Ipv4Subnet]) -> Result<(), NetworkError> {
+        let addresses = link::set_addresses(&self.links, self.bridge, subnets).await;
+        addresses.map_err(|source| NetworkError::Link {
+            action: format!("set the addresses of bridge {}", self.config.bridge),
+            source,
+        })
+    }
+
+    async fn attach_interface(&self, pod: &Endpoint<'_>) -> Result<Attachment, NetworkError> {
+        let made = netns::create(pod.user.cloned()).await;
         let namespace = made.map_err(|source| NetworkError::Namespace {
             action: "make",
             source,
         })?;
-        let name = interface_name(id);
-        let connected = self.connect(&namespace, &name, id, address).await;
+        let interface = interface_name(pod.id);
+        let connected = self.connect(&namespace, &interface, pod).await;
         let netns = namespace.close().await;
-        connected.map(|()| Attachment {
-            netns,
-            interface: name,
-        })
+        connected.map(|()| Attachment { netns, interface })
     }
 
     async fn connect(
         &self,
         namespace: &netns::Namespace,
         name: &str,
-        id: &str,
-        address: Ipv4Addr,
+        pod: &Endpoint<'_>,
     ) -> Result<(), NetworkError> {
         let netns = namespace.descriptor.as_fd();
         let pair = link::Pair {
@@ -275,7 +260,7 @@ impl Network {
             bridge: self.bridge,
             mtu: self.config.mtu,
             netns,
-            address,
+            address: pod.address,
         };
         let failed = |what: &str| {
             let action = format!("{what} interface {name}");
@@ -284,7 +269,8 @@ impl Network {
         match link::add_pair(&self.links, &pair).await {
             // The pod's earlier namespace is still there, or is on its way out.
             Err(error)
-                if error.raw_os_error() == Some(libc::EEXIST) && self.is_interface_of(name, id).await? =>
+                if error.raw_os_error() == Some(libc::EEXIST)
+                    && self.is_interface_of(name, pod.id).await? =>
             {
                 self.remove_interface(name).await?;
                 link::add_pair(&self.links, &pair).await
@@ -292,11 +278,12 @@ impl Network {
             result => result,
         }
         .map_err(failed("make"))?;
-        let (configured, finished) = tokio::join!(
-            link::configure_pod(&namespace.links, address, self.config.subnet),
-            link::finish_pair(&self.links, name, id),
+        let (configured, finished, limited) = tokio::join!(
+            link::configure_pod(&namespace.links, pod),
+            link::finish_pair(&self.links, name, pod.id),
+            link::limit(&self.links, name, pod.limits.ingress_bits),
         );
-        configured.and(finished.map_err(failed("set up")))
+        configured.and(finished.map_err(failed("set up"))).and(limited)
     }
 
     async fn serve(&self, id: &str, address: Ipv4Addr, ports: &[PortMapping]) -> Result<(), NetworkError> {
@@ -355,14 +342,18 @@ impl Network {
     }
 }
 
-/// Name of the interface on the bridge that is pod `id`'s: `v` and 48 bits of the id's FNV-1a hash.
+/// Name of the interface on the bridge that is pod `id`'s: `v` and 48 bits of the id's hash.
 fn interface_name(id: &str) -> String {
+    let hash = fnv(id);
+    format!("v{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
+}
+
+/// The text's FNV-1a hash: the same in every version.
+fn fnv(text: &str) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    let hash = id
-        .bytes()
-        .fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    format!("v{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
+    text.bytes()
+        .fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 /// Runs a transaction on a thread that may wait: another program's may be under way.

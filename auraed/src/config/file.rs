@@ -19,6 +19,7 @@ pub struct File {
     pub(super) container_logs: ContainerLogs,
     pub(super) log: Log,
     pub(super) images: Images,
+    pub(super) runtime: Runtime,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -50,6 +51,12 @@ pub(super) struct Images {
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Runtime {
+    pub(super) handlers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct ContainerLogs {
     pub(super) max_bytes: Option<u64>,
     pub(super) max_files: Option<u32>,
@@ -77,7 +84,8 @@ impl From<&Config> for File {
                 cni_config_dir: Some(config.network.cni_config_dir.clone()),
                 cni_bin_dirs: Some(config.network.cni_bin_dirs.clone()),
                 bridge: Some(config.network.bridge.clone()),
-                subnet: Some(config.network.subnet.to_string()),
+                // A named one would count more than an assigned one.
+                subnet: config.network.subnet.map(|subnet| subnet.to_string()),
                 table: Some(config.network.table.clone()),
                 mtu: config.network.mtu,
             },
@@ -97,6 +105,9 @@ impl From<&Config> for File {
                 partial_layers_bytes: Some(config.images.partial_layers_bytes),
                 partial_layers_seconds: Some(config.images.partial_layers_age.as_secs()),
                 registries: config.images.registries.clone(),
+            },
+            runtime: Runtime {
+                handlers: config.runtime.handlers.clone(),
             },
         }
     }

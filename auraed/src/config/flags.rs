@@ -35,7 +35,7 @@ pub struct Flags {
     /// CNI plugins; may be given several times [default: /opt/cni/bin, /usr/lib/cni].
     #[arg(long, value_name = "DIR", global = true)]
     pub cni_bin_dir: Option<Vec<PathBuf>>,
-    /// Addresses of pods [default: 10.88.0.0/16].
+    /// Addresses of pods, whatever the cluster assigns [default: those that it assigns, before that 10.88.0.0/16].
     #[arg(long, value_name = "CIDR", global = true)]
     pub pod_subnet: Option<String>,
     /// Bridge of the pod network [default: aurae0].

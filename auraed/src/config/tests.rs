@@ -14,7 +14,8 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 fn every_default_works() {
     let config = parse("").unwrap();
     assert_eq!(config.socket, Path::new("/run/aurae/aurae.sock"));
-    assert_eq!(config.network.subnet.to_string(), "10.88.0.0/16");
+    assert_eq!(config.network.subnet, None);
+    assert_eq!(config.network.default_subnet.to_string(), "10.88.0.0/16");
     assert_eq!(
         (config.container_logs.max_bytes, config.container_logs.max_files),
         (10 << 20, 5)
@@ -34,6 +35,18 @@ fn who_makes_networks_is_chosen() {
         directories,
         [Path::new("/opt/cni/bin"), Path::new("/usr/lib/cni")]
     );
+}
+
+#[test]
+fn runtime_handlers_are_labels_each_once() {
+    let handlers =
+        |text: &str| parse(&format!("[runtime]\nhandlers = {text}")).map(|config| config.runtime.handlers);
+    assert!(parse("").unwrap().runtime.handlers.is_empty());
+    assert_eq!(handlers(r#"["runc", "crun-2"]"#).unwrap(), ["runc", "crun-2"]);
+    for refused in [r#"[""]"#, r#"["-a"]"#, r#"["Runc"]"#, r#"["runc", "runc"]"#] {
+        let error = handlers(refused).unwrap_err();
+        assert!(error.to_string().starts_with("runtime.handlers"), "{error}");
+    }
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Foundation {
             log_max_files: config.container_logs.max_files,
         })?);
         let network = start_network(config, &state).await?;
+        load_default_profile().await;
         let images = images::open(config, &state).await?;
         let sandboxes = Sandboxes::start(sandboxes::Dependencies {
             state: state.clone(),
@@ -61,6 +62,7 @@ impl Foundation {
                 state: config.state_dir.clone(),
                 run: config.run_dir.clone(),
             },
+            handlers: config.runtime.handlers.clone(),
         })
         .await?;
         // It removes what belongs to nobody.
@@ -109,16 +111,34 @@ impl Foundation {
     }
 }
 
+/// Containers go without it where it cannot be had, as they do where the kernel has no AppArmor.
+async fn load_default_profile() {
+    match auraed_sandbox::apparmor::load_default().await {
+        Ok(true) => tracing::info!("the default AppArmor profile is loaded"),
+        Ok(false) if auraed_sandbox::apparmor::is_enabled() => {
+            tracing::warn!(
+                "there is no apparmor_parser: containers without a profile of their own are unconfined"
+            );
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(
+            %error,
+            "cannot load the default AppArmor profile: containers without one of their own are unconfined"
+        ),
+    }
+}
+
 async fn start_network(config: &Config, state: &State) -> Result<PodNetwork, DaemonError> {
     let network = &config.network;
     let config = network::Config {
         mode: network.mode,
         embedded: NetworkConfig {
             bridge: network.bridge.clone(),
-            subnet: network.subnet,
             table: network.table.clone(),
             mtu: network.mtu,
         },
+        subnet: network.subnet,
+        default_subnet: network.default_subnet,
         cni_config_dir: network.cni_config_dir.clone(),
         cni_bin_dirs: network.cni_bin_dirs.clone(),
         state_dir: config.state_dir.clone(),

@@ -42,7 +42,7 @@ const NAMES: [&str; 4] = [
 ];
 
 pub(super) struct Cni {
-    directory: Arc<Directory>,
+    directory: Directory,
     runtime: Runtime,
     said: tokio::sync::Mutex<Option<Said>>,
     tasks: TaskTracker,
@@ -65,7 +65,7 @@ impl Cni {
             environment: Vec::new(),
         })?;
         Ok(Cni {
-            directory: Arc::new(Directory::watch(config.cni_config_dir.clone())),
+            directory: Directory::watch(config.cni_config_dir.clone()),
             runtime,
             said: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
@@ -73,16 +73,14 @@ impl Cni {
         })
     }
 
-    /// Tells the log of every change of the configuration, from now on.
-    pub(super) fn follow(&self) {
-        let directory = Arc::clone(&self.directory);
-        self.spawn(async move {
-            let mut seen = directory.current().await;
-            loop {
-                log(&directory, &seen);
-                seen = directory.changed(&seen).await;
-            }
-        });
+    /// The configuration after this one.
+    pub(super) async fn changed(&self, seen: &Arc<Selected>) -> Arc<Selected> {
+        self.directory.changed(seen).await
+    }
+
+    /// Tells the log of it.
+    pub(super) fn log(&self, selected: &Selected) {
+        log(&self.directory, selected);
     }
 
     /// Does something in its own time, until the daemon stops.

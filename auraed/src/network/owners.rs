@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use auraed_sandbox::network::PortMapping;
+use auraed_sandbox::network::{Ipv4Subnet, PortMapping};
 
 /// All owners that were heard of since the daemon's start.
 #[derive(Debug, Default)]
@@ -18,12 +18,19 @@ pub(super) enum Maker {
     Cni,
 }
 
+/// An address that was given, and of which subnet it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) address: Ipv4Addr,
+    pub(super) subnet: Ipv4Subnet,
+}
+
 #[derive(Debug, Default)]
 struct Owner {
     /// None: it is not known.
     maker: Option<Maker>,
     /// None: it has none, or it is in SQLite alone.
-    address: Option<Ipv4Addr>,
+    given: Option<Given>,
     /// None: it is not known which host ports of the embedded network lead to it.
     ports: Option<Vec<PortMapping>>,
     attached: bool,
@@ -32,16 +39,16 @@ struct Owner {
 }
 
 impl Owners {
-    pub(super) fn reserve(&self, id: &str, address: Ipv4Addr) {
-        self.change(id, |owner| owner.address = Some(address));
+    pub(super) fn reserve(&self, id: &str, given: Given) {
+        self.change(id, |owner| owner.given = Some(given));
     }
 
     /// From before it is begun: what goes through everything meanwhile must not take it away.
-    pub(super) fn attach_embedded(&self, id: &str, address: Ipv4Addr, ports: &[PortMapping]) {
+    pub(super) fn attach_embedded(&self, id: &str, given: Given, ports: &[PortMapping]) {
         self.change(id, |owner| {
             *owner = Owner {
                 maker: Some(Maker::Embedded),
-                address: Some(address),
+                given: Some(given),
                 ports: Some(ports.to_vec()),
                 attached: true,
                 namespace: None,
@@ -101,8 +108,8 @@ impl Owners {
         self.lock().get(id)?.maker
     }
 
-    pub(super) fn address(&self, id: &str) -> Option<Ipv4Addr> {
-        self.lock().get(id)?.address
+    pub(super) fn given(&self, id: &str) -> Option<Given> {
+        self.lock().get(id)?.given
     }
 
     pub(super) fn namespace(&self, id: &str) -> Option<Arc<OwnedFd>> {

@@ -22,9 +22,9 @@ pub struct Request {
     pub arguments: BTreeMap<String, String>,
     /// Ports of the node that lead to it.
     pub ports: Vec<PortMapping>,
-    /// Bits a second that it may receive; 0 is unlimited. The embedded network has no limits.
+    /// Bits a second that it may receive; 0 is unlimited.
     pub ingress_bits: u64,
-    /// Bits a second that it may send; 0 is unlimited. The embedded network has no limits.
+    /// Bits a second that it may send; 0 is unlimited.
     pub egress_bits: u64,
     /// What its containers have as /etc/resolv.conf, where the caller says so.
     pub dns: Dns,

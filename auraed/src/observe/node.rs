@@ -11,8 +11,6 @@ pub struct Node {
     pub root: PathBuf,
     /// v1, v2 or hybrid.
     pub cgroup_version: String,
-    /// In CIDR form; empty without a pod network.
-    pub pod_subnet: String,
     /// Why the node cannot run pods, or not all of them.
     pub problems: Vec<String>,
     /// What outlives a boot; its file system is the node's storage.
@@ -57,7 +55,8 @@ impl Node {
             storage_bytes: storage.f_blocks.saturating_mul(storage.f_frsize),
             storage_available_bytes: storage.f_bavail.saturating_mul(storage.f_frsize),
             cgroup_version: self.cgroup_version.clone(),
-            pod_subnet: self.pod_subnet.clone(),
+            // Told by the network.
+            pod_subnet: String::new(),
             problems: self.problems.clone(),
             pid: std::process::id(),
             huge_pages: self.huge_pages(),
@@ -188,7 +187,6 @@ mod tests {
         Node {
             root: root.to_owned(),
             cgroup_version: "v2".into(),
-            pod_subnet: String::new(),
             problems: Vec::new(),
             state_directory: "/".into(),
             log_directory: "/".into(),

@@ -11,16 +11,15 @@ use super::NetworkError;
 pub struct NetworkConfig {
     /// Name of the bridge: 1 to 15 letters, digits, `.`, `_` and `-`.
     pub bridge: String,
-    /// The pods' addresses; the first one is the gateway, the bridge's own.
-    pub subnet: Ipv4Subnet,
     /// Name of the nftables table of family `ip`: a letter, then letters, digits, `.`, `_` and `-`.
     pub table: String,
     /// MTU of bridge and pod interfaces in bytes, 576 to 65535; the kernel's default (1500) if absent.
     pub mtu: Option<u32>,
 }
 
-/// An IPv4 subnet in CIDR form with room for a gateway and at least one pod (prefix 8 to 30).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An IPv4 subnet in CIDR form with room for a gateway and at least one pod (prefix 8 to 30). Its first host address is the
+/// gateway, the bridge's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ipv4Subnet {
     address: Ipv4Addr,
     prefix: u8,
@@ -207,7 +206,6 @@ mod tests {
     fn names_and_mtu_are_checked() {
         let good = NetworkConfig {
             bridge: "aurae0".to_owned(),
-            subnet: "10.0.0.0/8".parse().unwrap(),
             table: "aurae".to_owned(),
             mtu: Some(1400),
         };

@@ -72,6 +72,11 @@ pub enum NetworkError {
         /// The mapping, as text.
         port: String,
     },
+    /// A limit of bandwidth is asked for, but the kernel has no token bucket filter.
+    #[error(
+        "limits of bandwidth need the queueing discipline tbf (CONFIG_NET_SCH_TBF), which this kernel lacks"
+    )]
+    NoLimits,
     /// Host ports are asked for, but the kernel has no nat.
     #[error("host ports need nftables nat for IPv4, which this kernel lacks")]
     NoNat,

@@ -5,14 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 
-use super::{Ipv4Subnet, NetworkConfig, NetworkError, POD_INTERFACE};
+use super::{Endpoint, Ipv4Subnet, NetworkConfig, NetworkError, POD_INTERFACE, fnv, shape};
 
 /// The pod's side and the node's side of a pair of interfaces.
 pub(super) struct Pair<'a> {
@@ -28,15 +27,14 @@ pub(super) struct Pair<'a> {
     pub(super) address: Ipv4Addr,
 }
 
-/// Makes the bridge, or takes the one that is there, with the gateway's address and no other IPv4 address. Its index.
+/// Makes the bridge, or takes the one that is there. Its index.
 pub(super) async fn ensure_bridge(links: &Handle, config: &NetworkConfig) -> Result<u32, NetworkError> {
     let name = &config.bridge;
-    let gateway = config.subnet.gateway();
     let failed = |what: &str| link_error(format!("{what} bridge {name}"));
     let mut found = find(links, name).await.map_err(failed("look for"))?;
     if found.is_none() {
         // With an address of its own, because it would otherwise take on one of its pods' and change it with them.
-        let message = LinkBridge::new(name).address(hardware_address(gateway)).up();
+        let message = LinkBridge::new(name).address(bridge_hardware_address(name)).up();
         links
             .link()
             .add(with_mtu(message, config.mtu).build())
@@ -62,11 +60,7 @@ pub(super) async fn ensure_bridge(links: &Handle, config: &NetworkConfig) -> Res
     let Some(bridge) = found.filter(is_bridge) else {
         return Err(NetworkError::NotABridge(name.clone()));
     };
-    let index = bridge.header.index;
-    ensure_address(links, index, gateway, config.subnet.prefix())
-        .await
-        .map_err(failed("set the address of"))?;
-    Ok(index)
+    Ok(bridge.header.index)
 }
 
 /// Makes the pair, with one end on the bridge and up, the other inside the namespace from the start and still down:
@@ -85,12 +79,8 @@ pub(super) async fn add_pair(links: &Handle, pair: &Pair<'_>) -> io::Result<()> 
     links.link().add(outside.build()).execute().await.map_err(to_io)
 }
 
-/// Inside the pod's namespace: loopback and interface up, the interface's address, the route to everywhere.
-pub(super) async fn configure_pod(
-    links: &Handle,
-    address: Ipv4Addr,
-    subnet: Ipv4Subnet,
-) -> Result<(), NetworkError> {
+/// Inside the pod's namespace: loopback and interface up, the interface's limit and address, the route to everywhere.
+pub(super) async fn configure_pod(links: &Handle, pod: &Endpoint<'_>) -> Result<(), NetworkError> {
     let lo = LinkUnspec::new_with_name("lo").up().build();
     links
         .link()
@@ -100,13 +90,12 @@ pub(super) async fn configure_pod(
         .map_err(to_io)
         .map_err(link_error("bring up a pod's lo".to_owned()))?;
     let failed = |what: &str| link_error(format!("{what} of a pod's {POD_INTERFACE}"));
-    let index = find(links, POD_INTERFACE)
+    let index = index_of(links, POD_INTERFACE)
         .await
         .map_err(failed("ask for the index"))?;
-    let index = index
-        .map(|link| link.header.index)
-        .ok_or(io::ErrorKind::NotFound.into());
-    let index = index.map_err(failed("ask for the index"))?;
+    limit_index(links, index, pod.limits.egress_bits)
+        .await
+        .map_err(limit_error(POD_INTERFACE))?;
     let up = LinkUnspec::new_with_index(index).up().build();
     links
         .link()
@@ -115,13 +104,11 @@ pub(super) async fn configure_pod(
         .await
         .map_err(to_io)
         .map_err(failed("change the state"))?;
-    let add = links.address().add(index, IpAddr::V4(address), subnet.prefix());
-    add.execute()
+    add_address(links, index, pod.address, pod.subnet.prefix())
         .await
-        .map_err(to_io)
         .map_err(failed("set the address"))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .gateway(subnet.gateway())
+        .gateway(pod.subnet.gateway())
         .output_interface(index)
         .build();
     links
@@ -131,6 +118,33 @@ pub(super) async fn configure_pod(
         .await
         .map_err(to_io)
         .map_err(failed("set the default route"))
+}
+
+/// Lets an interface send no more than `bits` a second; 0 is unlimited, which a new one is.
+pub(super) async fn limit(links: &Handle, name: &str, bits: u64) -> Result<(), NetworkError> {
+    if bits == 0 {
+        return Ok(());
+    }
+    let index = index_of(links, name).await.map_err(limit_error(name))?;
+    limit_index(links, index, bits).await.map_err(limit_error(name))
+}
+
+async fn limit_index(links: &Handle, index: u32, bits: u64) -> io::Result<()> {
+    match bits {
+        0 => Ok(()),
+        bits => shape::limit(links, index, bits).await,
+    }
+}
+
+fn limit_error(name: &str) -> impl FnOnce(io::Error) -> NetworkError {
+    let action = format!("limit the bandwidth of interface {name}");
+    move |source| {
+        if shape::is_unsupported(&source) {
+            NetworkError::NoLimits
+        } else {
+            NetworkError::Link { action, source }
+        }
+    }
 }
 
 /// Names of the veth interfaces on the bridge.
@@ -187,6 +201,12 @@ fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
     [&[0x0a, 0x58], address.octets().as_slice()].concat()
 }
 
+/// The bridge's own: also locally administered, and no pod's, whatever addresses pods come to have.
+fn bridge_hardware_address(name: &str) -> Vec<u8> {
+    let [.., a, b, c, d] = fnv(name).to_be_bytes();
+    vec![0x0a, 0x59, a, b, c, d]
+}
+
 fn with_mtu<T>(message: LinkMessageBuilder<T>, mtu: Option<u32>) -> LinkMessageBuilder<T> {
     match mtu {
         Some(mtu) => message.mtu(mtu),
@@ -209,32 +229,89 @@ async fn find(links: &Handle, name: &str) -> io::Result<Option<LinkMessage>> {
     }
 }
 
-async fn ensure_address(links: &Handle, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+async fn index_of(links: &Handle, name: &str) -> io::Result<u32> {
+    let found = find(links, name).await?;
+    found
+        .map(|link| link.header.index)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Gives the interface the subnets' gateways' addresses, and takes every other IPv4 address away.
+pub(super) async fn set_addresses(links: &Handle, index: u32, subnets: &[Ipv4Subnet]) -> io::Result<()> {
     let get = links.address().get().set_link_index_filter(index).execute();
     let present: Vec<_> = get.try_collect().await.map_err(to_io)?;
-    let mut there = false;
-    for message in present
+    let (right, wrong): (Vec<_>, Vec<_>) = present
         .into_iter()
-        .filter(|message| message.header.family == AddressFamily::Inet)
-    {
-        let same = message
-            .attributes
-            .contains(&AddressAttribute::Local(IpAddr::V4(address)));
-        if same && message.header.prefix_len == prefix {
-            there = true;
-        } else {
-            links.address().del(message).execute().await.map_err(to_io)?;
+        .filter_map(|message| Some((address_of(&message)?, message.header.prefix_len, message)))
+        .partition(|(address, prefix, _)| {
+            subnets
+                .iter()
+                .any(|subnet| subnet.gateway() == *address && subnet.prefix() == *prefix)
+        });
+    for (_, _, message) in wrong {
+        match links.address().del(message).execute().await.map_err(to_io) {
+            // The kernel takes some along with others.
+            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
+            result => result?,
         }
     }
-    if there {
-        return Ok(());
+    for subnet in subnets {
+        let (gateway, prefix) = (subnet.gateway(), subnet.prefix());
+        if !right
+            .iter()
+            .any(|(address, length, _)| (*address, *length) == (gateway, prefix))
+        {
+            add_address(links, index, gateway, prefix).await?;
+        }
     }
+    Ok(())
+}
+
+async fn add_address(links: &Handle, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
     links
         .address()
         .add(index, IpAddr::V4(address), prefix)
         .execute()
         .await
         .map_err(to_io)
+}
+
+/// An address in the subnet that another interface has, with that one's name.
+pub(super) async fn address_in(
+    links: &Handle,
+    except: u32,
+    subnet: Ipv4Subnet,
+) -> io::Result<Option<(String, Ipv4Addr)>> {
+    let all: Vec<_> = links
+        .address()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .map_err(to_io)?;
+    let found = all.iter().find_map(|message| {
+        let address = address_of(message).filter(|address| subnet.contains(*address))?;
+        (message.header.index != except).then_some((message.header.index, address))
+    });
+    let Some((index, address)) = found else {
+        return Ok(None);
+    };
+    let link = links.link().get().match_index(index).execute().try_next().await;
+    let name = link
+        .ok()
+        .flatten()
+        .and_then(|link| name_of(&link).map(str::to_owned));
+    Ok(Some((name.unwrap_or_else(|| index.to_string()), address)))
+}
+
+/// An IPv4 address, this end's.
+fn address_of(message: &AddressMessage) -> Option<Ipv4Addr> {
+    let addresses = message.attributes.iter();
+    let local = addresses.filter_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    });
+    local.last()
 }
 
 fn is_bridge(link: &LinkMessage) -> bool {

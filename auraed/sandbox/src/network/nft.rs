@@ -5,7 +5,8 @@
 //!   map ports { inet_proto . inet_service : ipv4_addr . inet_service }               host ports on every address
 //!   map bound { inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service }   host ports on one address
 //!   chain prerouting, output   fib daddr type local dnat ip to … map @bound, then @ports
-//!   chain postrouting          masquerade: pods to elsewhere, pods to host ports, the node's 127.0.0.1 to host ports
+//!   chain postrouting          masquerade: each subnet's pods to elsewhere, and to host ports; the node's 127.0.0.1 to
+//!                              host ports
 //!   chain guard                drop what pods send to 127.0.0.0/8, which route_localnet would let in
 //! }
 //! ```
@@ -76,16 +77,20 @@ impl Table {
     }
 
     /// Makes the table, or replaces its rules and keeps its host ports.
-    pub(super) fn install(&self, bridge: &str, subnet: Ipv4Subnet) -> Result<(), Refused> {
-        let result = self.socket().commit(self.installation(bridge, subnet));
-        match result {
+    pub(super) fn install(&self, bridge: &str, subnets: &[Ipv4Subnet]) -> Result<(), Refused> {
+        match self.renew_rules(bridge, subnets) {
             // Something of ours is there in another form, made by another version.
             Err(refused) if refused.source.raw_os_error() == Some(libc::EEXIST) => {
                 self.remove()?;
-                self.socket().commit(self.installation(bridge, subnet))
+                self.renew_rules(bridge, subnets)
             }
             result => result,
         }
+    }
+
+    /// Replaces the rules; what else is there stays.
+    pub(super) fn renew_rules(&self, bridge: &str, subnets: &[Ipv4Subnet]) -> Result<(), Refused> {
+        self.socket().commit(self.installation(bridge, subnets))
     }
 
     /// Deletes the table, if it is there.
@@ -161,7 +166,7 @@ impl Table {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn installation(&self, bridge: &str, subnet: Ipv4Subnet) -> Batch {
+    fn installation(&self, bridge: &str, subnets: &[Ipv4Subnet]) -> Batch {
         let mut batch = Batch::new();
         batch.push(Kind::NewTable, CREATE, "make the table", |table| {
             table.text(1, &self.name)
@@ -185,17 +190,19 @@ impl Table {
             }
         }
         self.chain(&mut batch, "postrouting", "nat", 4, 100); // NF_INET_POST_ROUTING, srcnat
-        self.rule(&mut batch, "postrouting", |rule| {
-            rule.address_in(Side::Source, true, subnet)
-                .address_in(Side::Destination, false, subnet);
-            rule.interface(Interface::Out, false, bridge).masquerade();
-        });
-        // A pod that reaches a pod by a host port must get its answer from there, not from the pod's own address.
-        self.rule(&mut batch, "postrouting", |rule| {
-            rule.interface(Interface::Out, true, bridge)
-                .address_in(Side::Source, true, subnet);
-            rule.destination_was_changed().masquerade();
-        });
+        for subnet in subnets {
+            self.rule(&mut batch, "postrouting", |rule| {
+                rule.address_in(Side::Source, true, *subnet)
+                    .address_in(Side::Destination, false, *subnet);
+                rule.interface(Interface::Out, false, bridge).masquerade();
+            });
+            // A pod that reaches a pod by a host port must get its answer from there, not from the pod's own address.
+            self.rule(&mut batch, "postrouting", |rule| {
+                rule.interface(Interface::Out, true, bridge)
+                    .address_in(Side::Source, true, *subnet);
+                rule.destination_was_changed().masquerade();
+            });
+        }
         self.rule(&mut batch, "postrouting", |rule| {
             rule.interface(Interface::Out, true, bridge)
                 .address_is_loopback(Side::Source)

@@ -108,7 +108,7 @@ async fn a_newer_version_is_refused() {
             error,
             StateError::TooNew {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
