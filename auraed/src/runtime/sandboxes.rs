@@ -66,6 +66,8 @@ pub struct Dependencies {
     pub network: PodNetwork,
     /// Where things are kept.
     pub directories: Directories,
+    /// Runtime handlers that mean what the default one means.
+    pub handlers: Vec<String>,
 }
 
 /// All sandboxes of the node. Clones are one.

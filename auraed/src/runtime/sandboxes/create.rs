@@ -25,7 +25,7 @@ impl Sandboxes {
     /// nothing is left of it.
     pub(crate) async fn create(&self, spec: api::SandboxSpec) -> Result<api::SandboxStatus, SandboxError> {
         check::sandbox(&spec)?;
-        if !spec.runtime_handler.is_empty() {
+        if !spec.runtime_handler.is_empty() && !self.shared.node.handlers.contains(&spec.runtime_handler) {
             return Err(SandboxError::NoHandler {
                 handler: spec.runtime_handler,
             });

@@ -1,6 +1,7 @@
 //! What is refused, and what may be repeated.
 
 use super::{container, sandbox};
+use crate::machine::Machine;
 use crate::node::{Node, pod, shell};
 use auraed_api::runtime::v0 as api;
 use auraed_api::runtime::v0::RestartPolicy;
@@ -97,6 +98,37 @@ async fn calls_that_come_at_once_make_one() {
     futures_util::future::join_all(removals).await;
     let removals = (0..8).map(|_| node.discard("pod"));
     futures_util::future::join_all(removals).await;
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn runtime_handlers_that_are_configured_mean_the_default_one() {
+    let Some(mut machine) = Machine::new("runtime_handlers_that_are_configured_mean_the_default_one") else {
+        return;
+    };
+    fs_err::write(machine.path("auraed.toml"), "[runtime]\nhandlers = [\"runc\"]\n").unwrap();
+    machine.start().await;
+    let Some(node) = Node::on(machine).await else {
+        return;
+    };
+    let runtime = node.client.runtime().get_runtime(api::GetRuntimeRequest {}).await;
+    let handlers = runtime.unwrap().into_inner().handlers;
+    assert_eq!(
+        handlers
+            .iter()
+            .map(|handler| handler.name.as_str())
+            .collect::<Vec<_>>(),
+        ["", "runc"]
+    );
+    let with = |handler: &str| api::SandboxSpec {
+        runtime_handler: handler.into(),
+        ..sandbox("pod")
+    };
+    let status = node.make(with("crun")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let made = node.make(with("runc")).await.unwrap();
+    assert_eq!(made.spec.unwrap().runtime_handler, "runc");
+    node.discard("pod").await;
     node.finish().await;
 }
 
