@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, open, openat, unlinkat}
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
-use super::connection::{Connection, wait_for_end};
+use super::connection::{Connection, PATIENCE, wait_for_end};
 use super::{Error, Events, Inner, NetworkNamespace, Sandbox, SandboxSpec, UserNamespace, placement, sysctl};
 use crate::sys::{self, Launch, Namespaces};
 use crate::{Host, cgroup};
@@ -271,12 +271,15 @@ async fn finish(
     }
 }
 
-/// Kills a pod init, and so all that is in its PID namespace, and waits for the end.
+/// Kills a pod init, and so all that is in its PID namespace, and waits for the end; not for ever, for it may be frozen, or
+/// hang in the kernel: whoever removes its cgroup then deals with that.
 pub(super) async fn end(handle: &OwnedFd) {
     // It may have ended by itself.
     let _ = pidfd_send_signal(handle, Signal::KILL);
-    if let Err(error) = wait_for_end(handle).await {
-        tracing::warn!(%error, "cannot wait for the end of a pod init");
+    match tokio::time::timeout(PATIENCE, wait_for_end(handle)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot wait for the end of a pod init"),
+        Err(_) => tracing::warn!("a pod init was killed and does not end"),
     }
 }
 

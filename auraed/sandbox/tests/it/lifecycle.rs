@@ -1,11 +1,13 @@
 //! Daemons that come and go, pods that run out of memory, and what is left.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use auraed_sandbox::cgroup::Limits;
 use auraed_sandbox::{Error, RunState, Sandbox, SandboxEvent, SandboxSpec, StartError, remove_leftovers};
 
-use crate::support::{Fixture, PATIENCE, code, event, exit_of};
+use crate::support::{Fixture, PATIENCE, code, event, exit_of, wait_until};
 
 #[tokio::test]
 async fn a_pod_outlives_its_daemon_and_is_adopted_with_all_that_happened() {
@@ -32,7 +34,7 @@ async fn a_pod_outlives_its_daemon_and_is_adopted_with_all_that_happened() {
     tokio::task::spawn_blocking(move || drop(fs_err::OpenOptions::new().write(true).open(gate).unwrap()))
         .await
         .unwrap();
-    tokio::task::spawn_blocking(move || crate::support::wait_until(|| exit_record.exists()))
+    tokio::task::spawn_blocking(move || wait_until(|| exit_record.exists()))
         .await
         .unwrap();
     assert_eq!(fixture.output("ending", "stdout"), "last words\n");
@@ -105,7 +107,7 @@ async fn the_end_of_the_init_is_the_end_of_the_pod() {
         .expect("the end of the init was not told");
     for pid in processes {
         assert!(
-            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            !Path::new(&format!("/proc/{pid}")).exists(),
             "{pid} runs on"
         );
     }
@@ -153,7 +155,7 @@ async fn destroying_records_what_ran_and_leaves_nothing() {
             .await
             .unwrap();
     }
-    crate::support::wait_until(|| sandbox.cgroup().unwrap().processes().unwrap().len() == 7);
+    wait_until(|| sandbox.cgroup().unwrap().processes().unwrap().len() == 7);
     fixture.finish(sandbox).await;
     for name in ["one", "two"] {
         let record = auraed_sandbox::read_exit_record(&fixture.path("state").join(name).join("0/exit.json"));
@@ -266,6 +268,53 @@ async fn a_second_sandbox_of_an_id_is_refused() {
     fixture.finish(sandbox).await;
 }
 
+/// A process that stands still, and so is not even killed, until this is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// `None` where the kernel has no freezer of cgroup v1; that of v2 lets processes be killed.
+    fn new(name: &str, process: u32) -> Option<Self> {
+        let hierarchy = Path::new("/sys/fs/cgroup/freezer");
+        if !hierarchy.join("cgroup.procs").exists() {
+            return None;
+        }
+        let frozen = Self(hierarchy.join(name));
+        fs_err::create_dir(&frozen.0).unwrap();
+        fs_err::write(frozen.0.join("cgroup.procs"), process.to_string()).unwrap();
+        let state = frozen.0.join("freezer.state");
+        fs_err::write(&state, "FROZEN").unwrap();
+        wait_until(|| fs_err::read_to_string(&state).unwrap().trim() == "FROZEN");
+        Some(frozen)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        fs_err::write(self.0.join("freezer.state"), "THAWED").unwrap();
+        let begin = Instant::now();
+        while fs_err::remove_dir(&self.0).is_err() && begin.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_init_that_cannot_even_be_killed_is_not_waited_for_for_ever() {
+    let fixture = Fixture::new();
+    let (sandbox, _events) = fixture.sandbox().await;
+    let Some(frozen) = Frozen::new(&fixture.id(), sandbox.init_pid()) else {
+        println!("skipped: nothing here keeps a process from being killed");
+        return fixture.finish(sandbox).await;
+    };
+    // Hours pass as soon as there is nothing to do but wait.
+    tokio::time::pause();
+    let ended = tokio::time::timeout(60 * PATIENCE, sandbox.clone().destroy()).await;
+    tokio::time::resume();
+    assert!(ended.expect("it waits for ever").is_err());
+    drop(frozen);
+    fixture.finish(sandbox).await;
+}
+
 #[tokio::test]
 async fn nothing_piles_up_in_a_pod_init() {
     let fixture = Fixture::new();
@@ -293,7 +342,7 @@ async fn nothing_piles_up_in_a_pod_init() {
             before = (descriptors(), memory());
         }
     }
-    assert_eq!(descriptors(), before.0);
+    wait_until(|| descriptors() == before.0);
     assert!(memory() < before.1 + 100, "{} KiB, before {}", memory(), before.1);
     assert!(memory() < 1024, "{} KiB", memory());
     fixture.finish(sandbox).await;
