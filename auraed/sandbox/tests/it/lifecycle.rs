@@ -106,10 +106,7 @@ async fn the_end_of_the_init_is_the_end_of_the_pod() {
         .await
         .expect("the end of the init was not told");
     for pid in processes {
-        assert!(
-            !Path::new(&format!("/proc/{pid}")).exists(),
-            "{pid} runs on"
-        );
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} runs on");
     }
     assert!(matches!(sandbox.signal("main", 15).await, Err(Error::Gone)));
     let start = sandbox.start_container(fixture.script("other", "true")).await;
