@@ -22,6 +22,33 @@ fn every_default_works() {
     );
 }
 
+/// The file for users to begin with, with what is commented out taken in.
+fn example() -> String {
+    include_str!("../../../examples/auraed.toml")
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn the_example_says_every_key_and_its_default() {
+    let mut example: toml::Table = example().parse().unwrap();
+    // What has no default is shown by a value of somebody's.
+    let mut network = example["network"].as_table().unwrap().clone();
+    assert_eq!(network.remove("subnet").unwrap().as_str(), Some(DEFAULT_SUBNET));
+    assert!(network.remove("mtu").is_some());
+    let mut images = example["images"].as_table().unwrap().clone();
+    assert!(images.remove("docker_config").is_some() && images.remove("registries").is_some());
+    example.insert("network".into(), network.into());
+    example.insert("images".into(), images.into());
+    let defaults: toml::Table = parse("").unwrap().to_toml().parse().unwrap();
+    assert_eq!(example, defaults);
+    parse(&self::example()).unwrap();
+}
+
 #[test]
 fn who_makes_networks_is_chosen() {
     let mode = |text: &str| parse(text).unwrap().network.mode;
