@@ -12,6 +12,7 @@ mod output;
 mod port_forward;
 pub mod sandboxes;
 mod signal;
+mod subnets;
 mod target;
 pub(crate) mod writable;
 
@@ -92,6 +93,14 @@ impl RuntimeService for Runtime {
         _: Request<api::GetRuntimeRequest>,
     ) -> Result<Response<api::GetRuntimeResponse>, Status> {
         Ok(Response::new(info::info(&self.about).await))
+    }
+
+    async fn assign_pod_subnets(
+        &self,
+        request: Request<api::AssignPodSubnetsRequest>,
+    ) -> Result<Response<api::AssignPodSubnetsResponse>, Status> {
+        let assigned = subnets::assign(&self.about, request.into_inner()).await?;
+        Ok(Response::new(assigned))
     }
 }
 

@@ -67,6 +67,10 @@ const METHODS: &[(&str, Access)] = &[
     ("/aurae.runtime.v0.ImageService/ListImages", Access::System),
     ("/aurae.runtime.v0.ImageService/PullImage", Access::System),
     ("/aurae.runtime.v0.ImageService/RemoveImage", Access::System),
+    (
+        "/aurae.runtime.v0.RuntimeService/AssignPodSubnets",
+        Access::System,
+    ),
     ("/aurae.runtime.v0.RuntimeService/Attach", Access::System),
     ("/aurae.runtime.v0.RuntimeService/Exec", Access::System),
     ("/aurae.runtime.v0.RuntimeService/GetRuntime", Access::System),

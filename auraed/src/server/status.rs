@@ -3,6 +3,7 @@
 //! A status carries the whole chain of an error as its message, a stable word for programs (`ErrorInfo`), and the wrong
 //! fields where there are any (`BadRequest`). Errors of this daemon carry no secrets, so all of them may be told.
 
+use crate::network::AssignmentError;
 use crate::observe::{LogError, NodeError};
 use crate::runtime::DialError;
 use crate::runtime::sandboxes::SandboxError;
@@ -18,10 +19,12 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 /// The domain of the words in `ErrorInfo`.
 const DOMAIN: &str = "auraed";
 
-/// Statuses travel in HTTP/2 headers, of which clients take 16 KiB: message and details together stay well below.
+/// Statuses travel in HTTP/2 headers, of which clients take 16 KiB; the message twice, once of these with each byte that
+/// is neither letter, digit nor one of a few signs as three (grpc's PROTOCOL-HTTP2.md), once in base64 with the details.
 const MESSAGE_BYTES: usize = 3072;
+const MESSAGE_ENCODED_BYTES: usize = 4096;
 const VIOLATIONS: usize = 16;
-const VIOLATION_BYTES: usize = 200;
+const VIOLATION_BYTES: usize = 150;
 
 /// Every reason for which a request can fail.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,8 @@ pub(crate) enum Failure {
     Log(#[from] LogError),
     #[error(transparent)]
     Node(#[from] NodeError),
+    #[error(transparent)]
+    Assignment(#[from] AssignmentError),
 }
 
 impl Failure {
@@ -121,6 +126,7 @@ impl Failure {
             Self::Usage(_) => (Code::Internal, "FILES"),
             Self::Log(error) => error.kind(),
             Self::Node(_) => (Code::Internal, "NODE_UNREADABLE"),
+            Self::Assignment(error) => assignment(error),
         }
     }
 
@@ -143,7 +149,7 @@ impl From<Failure> for Status {
             let violations: Vec<_> = problems.iter().take(VIOLATIONS).map(violation).collect();
             details.set_bad_request(violations);
         }
-        Self::with_error_details(code, cut(&chain(&failure), MESSAGE_BYTES), details)
+        Self::with_error_details(code, cut_message(&chain(&failure)), details)
     }
 }
 
@@ -213,11 +219,33 @@ fn sandbox(error: &auraed_sandbox::Error) -> (Code, &'static str) {
     }
 }
 
+fn assignment(error: &AssignmentError) -> (Code, &'static str) {
+    match error {
+        AssignmentError::Subnet { .. }
+        | AssignmentError::Request(_)
+        | AssignmentError::NodeAddress { .. } => (Code::InvalidArgument, "INVALID_ARGUMENT"),
+        AssignmentError::PodAddress { .. } => (Code::FailedPrecondition, "ADDRESS_IN_USE"),
+        AssignmentError::Network(_) => (Code::Internal, "NETWORK"),
+    }
+}
+
 fn violation(problem: &Problem) -> FieldViolation {
     FieldViolation::new(
         cut(&problem.field, VIOLATION_BYTES),
         cut(&problem.reason, VIOLATION_BYTES),
     )
+}
+
+/// Cuts a message to what may travel, whatever it is written in.
+fn cut_message(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!$&'()*+,-./:;=@[\\]^_|~".contains(&byte);
+    let mut encoded = 0;
+    let fits = text.bytes().take_while(|byte| {
+        encoded += if plain(*byte) { 1 } else { 3 };
+        encoded <= MESSAGE_ENCODED_BYTES
+    });
+    let longest = fits.count().min(MESSAGE_BYTES);
+    cut(text, longest)
 }
 
 /// Cuts at a character's boundary, and shows that it did.
@@ -280,21 +308,25 @@ mod tests {
 
     #[test]
     fn a_status_fits_into_headers() {
-        let problem = || Problem {
-            field: "f".repeat(400),
-            reason: "ü".repeat(4000),
-        };
-        let problems = std::iter::repeat_with(problem).take(200).collect();
-        let status = Failure::from(EngineError::Refused { problems }).into_status();
-        assert!(
-            status.message().len() <= MESSAGE_BYTES,
-            "{}",
-            status.message().len()
-        );
-        assert!(
-            status.details().len() < 8192 + MESSAGE_BYTES,
-            "{}",
-            status.details().len()
-        );
+        // What clients take by default, where each header counts for 32 bytes more (RFC 9113, section 6.5.2).
+        const LIST_BYTES: usize = 16 << 10;
+        const OTHER_HEADERS: usize = 512;
+        for letter in ["a", " ", "\"", "\u{fc}", "\u{65e5}", "%", "\n"] {
+            let problem = || Problem {
+                field: letter.repeat(4000),
+                reason: letter.repeat(4000),
+            };
+            let problems = std::iter::repeat_with(problem).take(200).collect();
+            let status = Failure::from(EngineError::Refused { problems }).into_status();
+            let mut headers = tonic::codegen::http::HeaderMap::new();
+            status.add_header(&mut headers).unwrap();
+            let size = |(name, value): (
+                &tonic::codegen::http::HeaderName,
+                &tonic::codegen::http::HeaderValue,
+            )| { name.as_str().len() + value.len() + 32 };
+            let bytes: usize = headers.iter().map(size).sum();
+            assert!(bytes <= LIST_BYTES - OTHER_HEADERS, "{bytes} bytes of {letter:?}");
+            assert!(status.message().len() > 500, "{}", status.message().len());
+        }
     }
 }

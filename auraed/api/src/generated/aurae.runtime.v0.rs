@@ -3097,6 +3097,63 @@ pub struct RuntimeHandler {
     #[prost(bool, tag = "3")]
     pub user_namespaces: bool,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignPodSubnetsRequest {
+    /// In CIDR form, at least one, at most one of each family. A subnet's first address is the gateway's.
+    #[prost(string, repeated, tag = "1")]
+    pub subnets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignPodSubnetsResponse {
+    #[prost(enumeration = "PodSubnetUse", tag = "1")]
+    pub r#use: i32,
+    /// Where the first is served: those of which pods get no addresses, because the network has none of their family.
+    #[prost(string, repeated, tag = "2")]
+    pub unused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the configuration decides: the subnet that it names.
+    #[prost(string, tag = "3")]
+    pub configured: ::prost::alloc::string::String,
+}
+/// What became of assigned subnets. But for the first, nothing was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PodSubnetUse {
+    Unspecified = 0,
+    /// New pods get their addresses there.
+    Served = 1,
+    /// The daemon's configuration names another one.
+    Configured = 2,
+    /// Network plugins give out the addresses.
+    Plugins = 3,
+    /// There is no pod network.
+    NoNetwork = 4,
+}
+impl PodSubnetUse {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "POD_SUBNET_USE_UNSPECIFIED",
+            Self::Served => "POD_SUBNET_USE_SERVED",
+            Self::Configured => "POD_SUBNET_USE_CONFIGURED",
+            Self::Plugins => "POD_SUBNET_USE_PLUGINS",
+            Self::NoNetwork => "POD_SUBNET_USE_NO_NETWORK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "POD_SUBNET_USE_UNSPECIFIED" => Some(Self::Unspecified),
+            "POD_SUBNET_USE_SERVED" => Some(Self::Served),
+            "POD_SUBNET_USE_CONFIGURED" => Some(Self::Configured),
+            "POD_SUBNET_USE_PLUGINS" => Some(Self::Plugins),
+            "POD_SUBNET_USE_NO_NETWORK" => Some(Self::NoNetwork),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod runtime_service_client {
     #![allow(
@@ -3317,6 +3374,37 @@ pub mod runtime_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Says of which subnets new pods get their addresses, where the daemon itself gives them out: the cluster assigned them to
+        /// this node. Who is attached keeps its address until it is gone. It outlives the daemon; repeated, it changes nothing.
+        pub async fn assign_pod_subnets(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AssignPodSubnetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AssignPodSubnetsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aurae.runtime.v0.RuntimeService/AssignPodSubnets",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aurae.runtime.v0.RuntimeService",
+                        "AssignPodSubnets",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3380,6 +3468,15 @@ pub mod runtime_service_server {
             request: tonic::Request<super::GetRuntimeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetRuntimeResponse>,
+            tonic::Status,
+        >;
+        /// Says of which subnets new pods get their addresses, where the daemon itself gives them out: the cluster assigned them to
+        /// this node. Who is attached keeps its address until it is gone. It outlives the daemon; repeated, it changes nothing.
+        async fn assign_pod_subnets(
+            &self,
+            request: tonic::Request<super::AssignPodSubnetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AssignPodSubnetsResponse>,
             tonic::Status,
         >;
     }
@@ -3676,6 +3773,52 @@ pub mod runtime_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetRuntimeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aurae.runtime.v0.RuntimeService/AssignPodSubnets" => {
+                    #[allow(non_camel_case_types)]
+                    struct AssignPodSubnetsSvc<T: RuntimeService>(pub Arc<T>);
+                    impl<
+                        T: RuntimeService,
+                    > tonic::server::UnaryService<super::AssignPodSubnetsRequest>
+                    for AssignPodSubnetsSvc<T> {
+                        type Response = super::AssignPodSubnetsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AssignPodSubnetsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RuntimeService>::assign_pod_subnets(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AssignPodSubnetsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
