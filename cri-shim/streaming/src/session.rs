@@ -117,12 +117,15 @@ impl Output {
         self.send(ToClient::Stderr(data.into())).await
     }
 
-    /// Tells how the program ended, after all its output, and closes the connection.
+    /// Tells how the program ended, after all its output, and closes the connection. Returns when that is closed: a server
+    /// that ends before would take what is under way with it.
     ///
     /// # Errors
     /// [`Disconnected`].
     pub async fn finish(self, outcome: &Outcome) -> Result<(), Disconnected> {
-        self.send(ToClient::End(outcome.encode(self.protocol))).await
+        self.send(ToClient::End(outcome.encode(self.protocol))).await?;
+        self.closed().await;
+        Ok(())
     }
 
     /// Resolves when the client is gone.

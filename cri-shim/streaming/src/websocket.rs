@@ -253,11 +253,13 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_end_comes_after_all_output_and_then_the_close() {
         let (mut client, _input, output) = session(Protocol::V4).await;
         output.stderr("oh").await.unwrap();
-        output.finish(&Outcome::Exited(7)).await.unwrap();
+        let mut finishing = tokio::spawn(async move { output.finish(&Outcome::Exited(7)).await });
+        // Whoever ends with the last session waits until the client has everything.
+        assert!(timeout(CLOSING_TIME / 2, &mut finishing).await.is_err());
         let mut messages = Vec::new();
         while let Some(Ok(message)) = client.next().await {
             messages.push(message);
@@ -267,6 +269,7 @@ mod tests {
         assert_eq!(status[0], 3);
         assert!(status.windows(8).any(|window| window == b"ExitCode"));
         assert!(messages[2].is_close());
+        finishing.await.unwrap().unwrap();
     }
 
     #[tokio::test]

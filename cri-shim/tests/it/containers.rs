@@ -7,7 +7,7 @@ use cri_api::v1 as cri;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
-use crate::node::{FOREVER, busybox, container_config, on_node, prepared, sandbox_config};
+use crate::node::{FOREVER, PATIENCE, busybox, container_config, on_node, prepared, sandbox_config};
 
 #[test]
 fn a_container_lives_and_every_call_may_be_repeated() {
@@ -114,6 +114,29 @@ fn commands_are_run_to_their_end() {
         assert!(missing.is_err() || missing.is_ok_and(|done| done.exit_code != 0));
         cri.remove_sandbox(&sandbox).await;
     });
+}
+
+#[test]
+fn what_a_command_leaves_running_does_not_keep_its_caller() {
+    on_node(
+        "what_a_command_leaves_running_does_not_keep_its_caller",
+        async |mut cri| {
+            let sandbox_config = sandbox_config("left");
+            let sandbox = cri.run_sandbox(&sandbox_config).await;
+            let config = container_config("main", FOREVER);
+            let id = cri.run_container(&sandbox, &config, &sandbox_config).await;
+            // One that is silent, and one that says something again and again.
+            for left in ["sleep 100000", "while echo .; do sleep 0.001; done"] {
+                let script = format!("echo own; ({left}) & exit 3");
+                let command = ["sh", "-c", &script];
+                let running = cri.exec(&id, &command, 0);
+                let done = tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+                assert!(done.stdout.starts_with(b"own\n"), "{done:?}");
+                assert_eq!(done.exit_code, 3);
+            }
+            cri.remove_sandbox(&sandbox).await;
+        },
+    );
 }
 
 #[test]

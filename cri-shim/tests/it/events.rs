@@ -4,7 +4,7 @@ use cri_api::v1 as cri;
 use cri_api::v1::ContainerEventType as Kind;
 use tonic::Streaming;
 
-use crate::node::{Cri, FOREVER, PATIENCE, container_config, on_own_node, sandbox_config};
+use crate::node::{Cri, FOREVER, PATIENCE, busybox, container_config, on_own_node, sandbox_config};
 
 type Events = Streaming<cri::ContainerEventResponse>;
 
@@ -74,6 +74,43 @@ fn events_tell_of_each_change_and_go_on_after_auraed_died() {
             tokio::time::timeout(PATIENCE, told).await.unwrap();
             cri.remove_sandbox(&first).await;
             until(&mut events, &first, Kind::ContainerDeletedEvent).await;
+        },
+    );
+}
+
+#[test]
+fn a_reader_that_is_slow_misses_events_and_hears_of_later_ones() {
+    on_own_node(
+        "a_reader_that_is_slow_misses_events_and_hears_of_later_ones",
+        "slow",
+        async |_, mut cri| {
+            let config = sandbox_config("slow");
+            let sandbox = cri.run_sandbox(&config).await;
+            cri.pull(&busybox()).await;
+            let mut slow = cri.events().await;
+            let mut quick = cri.events().await;
+            let main = container_config("main", FOREVER);
+            // More than all the queues between hold.
+            for _ in 0..700 {
+                let container = cri.try_create(&sandbox, &main, &config).await.unwrap();
+                until(&mut quick, &container, Kind::ContainerCreatedEvent).await;
+                cri.remove_container(&container).await;
+                until(&mut quick, &container, Kind::ContainerDeletedEvent).await;
+            }
+            let last = container_config("last", FOREVER);
+            let told = async {
+                loop {
+                    let container = cri.try_create(&sandbox, &last, &config).await.unwrap();
+                    let wait = until(&mut slow, &container, Kind::ContainerCreatedEvent);
+                    let soon = tokio::time::timeout(std::time::Duration::from_millis(500), wait).await;
+                    cri.remove_container(&container).await;
+                    if soon.is_ok() {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, told).await.unwrap();
+            cri.remove_sandbox(&sandbox).await;
         },
     );
 }

@@ -7,7 +7,8 @@ use cri_api::v1 as cri;
 use e2e::suite;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -65,6 +66,19 @@ impl Client {
             } else {
                 (*channel, data.to_vec())
             });
+        }
+    }
+
+    /// Reads up to this text on standard output.
+    async fn until(&mut self, wanted: &str) {
+        let mut all = String::new();
+        while !all.contains(wanted) {
+            let (channel, data) = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("the end after {all:?}"));
+            assert_eq!(channel, 1, "{:?}", String::from_utf8_lossy(&data));
+            all.push_str(&String::from_utf8_lossy(&data));
         }
     }
 
@@ -222,6 +236,170 @@ fn a_client_that_goes_away_takes_its_program_along() {
             drop(client);
             let left = "until ! ps -o args | grep '[s]leep 54321'; do sleep 0.05; done; echo none";
             let done = cri.exec(&container, &["sh", "-c", left], 30).await.unwrap();
+            assert!(done.stdout.ends_with(b"none\n"), "{done:?}");
+        },
+    );
+}
+
+#[test]
+fn a_terminal_takes_its_clients_size() {
+    on_node("a_terminal_takes_its_clients_size", async |mut cri| {
+        suite::ground().network.enter().unwrap();
+        let (_, container) = start(&mut cri, "size", FOREVER).await;
+        let script = "trap 'stty size' WINCH; echo begun; while read line; do echo $line $(stty size); done";
+        let request = cri::ExecRequest {
+            container_id: container,
+            cmd: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            stdin: true,
+            stdout: true,
+            tty: true,
+            ..Default::default()
+        };
+        let url = cri.runtime.exec(request).await.unwrap().into_inner().url;
+        let mut client = Client::open(&url, "v5.channel.k8s.io").await.unwrap();
+        client.until("begun").await;
+        for (size, shown) in [
+            (r#"{"Width":132,"Height":43}"#, "43 132"),
+            (r#"{"Width":90,"Height":30}"#, "30 90"),
+        ] {
+            client.send(4, size.as_bytes()).await;
+            // Sizes and input go different ways: asked until it is the new one.
+            let asked = async {
+                loop {
+                    client.send(0, b"is\n").await;
+                    let (_, data) = client.next().await.unwrap();
+                    if String::from_utf8_lossy(&data).contains(shown) {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, asked).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_containers_input_ends_with_its_client_only_where_it_is_for_one() {
+    on_node(
+        "a_containers_input_ends_with_its_client_only_where_it_is_for_one",
+        async |mut cri| {
+            suite::ground().network.enter().unwrap();
+            let sandbox_config = sandbox_config("input");
+            let sandbox = cri.run_sandbox(&sandbox_config).await;
+            let script = "while read line; do echo got $line; done; echo ended; sleep 100000";
+            for (name, once) in [("once", true), ("always", false)] {
+                let config = cri::ContainerConfig {
+                    stdin: true,
+                    stdin_once: once,
+                    ..container_config(name, script)
+                };
+                let container = cri.run_container(&sandbox, &config, &sandbox_config).await;
+                let request = cri::AttachRequest {
+                    container_id: container,
+                    stdin: true,
+                    stdout: true,
+                    stderr: true,
+                    ..Default::default()
+                };
+                let url = cri
+                    .runtime
+                    .attach(request.clone())
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .url;
+                let mut client = Client::open(&url, "v5.channel.k8s.io").await.unwrap();
+                client.send(0, b"first\n").await;
+                client.until("got first\n").await;
+                client.send(255, &[0]).await;
+                if once {
+                    client.until("ended\n").await;
+                    continue;
+                }
+                // The client has said everything, and is let go; the container waits for the next one.
+                let [_, _, _, end] = client.rest().await;
+                assert!(String::from_utf8(end).unwrap().contains("Success"));
+                let url = cri
+                    .runtime
+                    .attach(request.clone())
+                    .await
+                    .unwrap()
+                    .into_inner()
+                    .url;
+                let mut next = Client::open(&url, "v5.channel.k8s.io").await.unwrap();
+                next.send(0, b"second\n").await;
+                next.until("got second\n").await;
+                drop(next);
+                let url = cri.runtime.attach(request).await.unwrap().into_inner().url;
+                let mut last = Client::open(&url, "v4.channel.k8s.io").await.unwrap();
+                last.send(0, b"third\n").await;
+                last.until("got third\n").await;
+            }
+            cri.remove_sandbox(&sandbox).await;
+        },
+    );
+}
+
+#[test]
+fn ports_of_the_nodes_own_network_are_forwarded() {
+    on_node("ports_of_the_nodes_own_network_are_forwarded", async |mut cri| {
+        suite::ground().network.enter().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut config = sandbox_config("host-ports");
+        config.hostname = String::new();
+        config.linux = Some(cri::LinuxPodSandboxConfig {
+            security_context: Some(cri::LinuxSandboxSecurityContext {
+                namespace_options: Some(cri::NamespaceOption {
+                    network: cri::NamespaceMode::Node as i32,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+        let sandbox = cri.run_sandbox(&config).await;
+        let request = cri::PortForwardRequest {
+            pod_sandbox_id: sandbox.clone(),
+            port: vec![port.into()],
+        };
+        let url = cri.runtime.port_forward(request).await.unwrap().into_inner().url;
+        let mut client = Client::open(&url, "v4.channel.k8s.io").await.unwrap();
+        for channel in [0, 1] {
+            assert_eq!(client.next().await, Some((channel, port.to_le_bytes().to_vec())));
+        }
+        client.send(0, b"hello").await;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = [0; 5];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        stream.write_all(b"there").await.unwrap();
+        assert_eq!(client.next().await, Some((0, b"there".to_vec())));
+        cri.remove_sandbox(&sandbox).await;
+    });
+}
+
+#[test]
+fn a_session_that_does_not_end_does_not_keep_the_shim() {
+    on_own_node(
+        "a_session_that_does_not_end_does_not_keep_the_shim",
+        "end-session",
+        async |node, mut cri| {
+            suite::ground().network.enter().unwrap();
+            let (_, container) = start(&mut cri, "endless", FOREVER).await;
+            let url = exec(&mut cri, &container, "echo begun; sleep 54321", true).await;
+            let mut client = Client::open(&url, "v5.channel.k8s.io").await.unwrap();
+            client.until("begun").await;
+            let programs = node.programs();
+            let (_, pid) = programs.iter().find(|(name, _)| *name == "cri-shim").unwrap();
+            let shim = Pid::from_raw(pid.cast_signed()).unwrap();
+            kill_process(shim, Signal::TERM).unwrap();
+            assert_eq!(client.next().await, None);
+            node.kill_shim();
+            node.start_shim().unwrap();
+            // The program went with its client.
+            let left = "while ps -o args | grep '[s]leep 54321'; do sleep 0.05; done; echo none";
+            let done = cri.exec(&container, &["sh", "-c", left], 60).await.unwrap();
             assert!(done.stdout.ends_with(b"none\n"), "{done:?}");
         },
     );

@@ -51,7 +51,7 @@ async fn streams_carry_both_ways_and_the_end_comes_last() {
     assert_eq!(client.receive().await, data(3, b"", true));
     output.stdout("out").await.unwrap();
     output.stderr("err").await.unwrap();
-    output.finish(&Outcome::Exited(3)).await.unwrap();
+    let finishing = tokio::spawn(async move { output.finish(&Outcome::Exited(3)).await });
     assert_eq!(client.receive().await, data(5, b"out", false));
     assert_eq!(client.receive().await, data(7, b"err", false));
     let Some(Frame::Data {
@@ -69,6 +69,10 @@ async fn streams_carry_both_ways_and_the_end_comes_last() {
     }
     assert_eq!(client.receive().await, Some(Frame::GoAway));
     assert_eq!(client.receive().await, None);
+    // Whoever ends with the last session waits until the client has everything.
+    assert!(!finishing.is_finished());
+    drop(client);
+    finishing.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -97,8 +101,10 @@ async fn a_terminal_has_sizes_in_whatever_pieces() {
 async fn old_versions_say_nothing_of_success() {
     for protocol in [Protocol::SpdyV1, Protocol::SpdyV2, Protocol::SpdyV3] {
         let (mut client, _input, output) = session(protocol, options(false), &ALL).await;
-        output.finish(&Outcome::Exited(0)).await.unwrap();
+        let finishing = tokio::spawn(async move { output.finish(&Outcome::Exited(0)).await });
         assert_eq!(client.receive().await, data(5, b"", true));
+        drop(client);
+        finishing.await.unwrap().unwrap();
     }
 }
 
