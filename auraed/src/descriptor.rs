@@ -32,6 +32,12 @@ impl Descriptor {
         }
     }
 
+    /// How many bytes can wait in it to be read, or more.
+    pub(crate) fn capacity(&self) -> usize {
+        // A terminal's buffer is smaller.
+        rustix::pipe::fcntl_getpipe_size(self.inner.get_ref()).unwrap_or(64 * 1024)
+    }
+
     /// Whether a pipe holds at least half of what it can: pages of it may not be filled.
     pub(crate) fn is_half_full(&self) -> bool {
         let size = rustix::pipe::fcntl_getpipe_size(self.inner.get_ref());

@@ -12,7 +12,8 @@ pub(super) const CHUNK: usize = 32 * 1024;
 pub(super) const WAITING: usize = 8;
 
 /// How long output may lag behind the program's end. What it wrote is in the pipe already; only a terminal's driver
-/// takes a moment. A process that it left in the background keeps the pipe open, and must not keep the client.
+/// takes a moment. A process that it left in the background keeps the pipe open, and must not keep the client; nor must
+/// one that goes on writing: no more is taken than the pipe could hold at the program's end.
 pub(super) const LINGER: Duration = Duration::from_millis(50);
 
 /// A client's end of a call.
@@ -28,7 +29,9 @@ pub(super) async fn copy<M>(
 ) -> bool {
     let mut buffer = vec![0; CHUNK];
     let (mut was_full, mut was_emptied) = (false, false);
-    loop {
+    let mut rest = stream.capacity();
+    while rest > 0 {
+        let ended = *has_ended.borrow();
         let read = tokio::select! {
             biased;
             read = stream.read(&mut buffer) => read,
@@ -38,6 +41,9 @@ pub(super) async fn copy<M>(
             Ok(0) | Err(_) => return was_full,
             Ok(count) => buffer.get(..count).unwrap_or_default().to_vec(),
         };
+        if ended {
+            rest = rest.saturating_sub(bytes.len());
+        }
         // Whoever gives a stream up fills it no more: what comes after it was empty is of one that was not given up.
         was_full = (was_full && !was_emptied) || stream.is_half_full();
         was_emptied = stream.is_empty();
@@ -45,6 +51,7 @@ pub(super) async fn copy<M>(
             return was_full;
         }
     }
+    was_full
 }
 
 /// Waits for the program's end, and then a little.
@@ -52,4 +59,34 @@ async fn linger(has_ended: &mut watch::Receiver<bool>) {
     // A closed channel means that it ended, too.
     let _ = has_ended.wait_for(|ended| *ended).await;
     tokio::time::sleep(LINGER).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[tokio::test]
+    async fn one_that_goes_on_writing_does_not_keep_the_client() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"the program's own").unwrap();
+        // Ends once nobody reads.
+        let background = std::thread::spawn(move || while writer.write_all(&[b'.'; 1000]).is_ok() {});
+        let stream = Descriptor::new(reader.into()).unwrap();
+        let (answers, mut received) = mpsc::channel(WAITING);
+        let (_ended, has_ended) = watch::channel(true);
+        let copying = tokio::spawn(copy(stream, |bytes| bytes, answers, has_ended));
+        let mut all = Vec::new();
+        let receiving = async {
+            while let Some(Ok(bytes)) = received.recv().await {
+                all.extend(bytes);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), receiving)
+            .await
+            .unwrap();
+        copying.await.unwrap();
+        background.join().unwrap();
+        assert!(all.starts_with(b"the program's own"));
+    }
 }
