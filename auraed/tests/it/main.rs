@@ -11,6 +11,7 @@ mod crash;
 mod images;
 mod machine;
 mod network_cni;
+mod network_embedded;
 mod node;
 mod pods;
 mod sandboxes;
