@@ -139,7 +139,7 @@ impl Init {
         match token {
             Token::Listener => self.accept()?,
             Token::Signals => self.take_signals(),
-            Token::Cgroups => self.removals.retry(),
+            Token::Cgroups => self.removals.retry(&self.poll),
             Token::Connection(serial) => return self.serve_connection(serial),
             Token::Birth(serial) => self.read_birth(serial),
             Token::Output(serial, index) => self.read_output(serial, index),

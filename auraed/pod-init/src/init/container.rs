@@ -137,7 +137,7 @@ impl Init {
             Some(Slot::Over(_)) | None => {}
         }
         // It is wanted again.
-        self.removals.forget(&spec.cgroups);
+        self.removals.forget(&spec.cgroups, &self.poll);
         match self.try_start(requester, spec, passed) {
             Ok(live) => {
                 self.containers.retain(|slot| slot.name() != live.spec.name);

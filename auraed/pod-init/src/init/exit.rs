@@ -47,7 +47,7 @@ impl Init {
             self.read_births();
             self.ended(pid, End::of(status));
         }
-        self.removals.retry();
+        self.removals.retry(&self.poll);
     }
 
     fn ended(&mut self, pid: Pid, end: End) {

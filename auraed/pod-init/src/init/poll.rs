@@ -73,6 +73,17 @@ impl Poll {
         Ok(())
     }
 
+    /// Tells when a file of cgroups or of /proc, which can always be read, has changed: from its last reading on.
+    pub(super) fn add_changing(&self, source: impl AsFd, token: Token) -> io::Result<()> {
+        epoll::add(
+            &self.epoll,
+            source,
+            EventData::new_u64(token.pack()),
+            EventFlags::PRI,
+        )?;
+        Ok(())
+    }
+
     /// Tells also when `source` can be written.
     pub(super) fn want_write(&self, source: impl AsFd, token: Token, want: bool) -> io::Result<()> {
         let flags = if want {

@@ -12,6 +12,14 @@ fn link(path: &str) -> String {
     fs_err::read_link(path).unwrap().display().to_string()
 }
 
+/// What a process has open.
+fn descriptors(pid: u32) -> Vec<String> {
+    let entries = fs_err::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    // Some close while they are listed.
+    let links = entries.filter_map(|entry| fs_err::read_link(entry.path()).ok());
+    links.map(|link| link.display().to_string()).collect()
+}
+
 #[tokio::test]
 async fn a_container_joins_anothers_processes() {
     let fixture = Fixture::new();
@@ -76,6 +84,8 @@ async fn a_sandbox_mixes_processes_of_its_own_and_shared_ones() {
         let mut pod = fixture.pod();
         (pod.share_pid, pod.host_pid) = (!host_pid, host_pid);
         let (sandbox, mut events) = Sandbox::create(&fixture.host, pod).await.unwrap();
+        let open = || descriptors(sandbox.init_pid());
+        let before = open().len();
         let mut runs = Vec::new();
         for (name, pid) in [
             ("first", PidMode::Sandbox),
@@ -97,12 +107,15 @@ async fn a_sandbox_mixes_processes_of_its_own_and_shared_ones() {
             wait_until(|| fixture.output(&run.name, "stdout").lines().count() == 2);
             sandbox.signal(&run.name, libc::SIGKILL).await.unwrap();
             assert_eq!(code(&exit_of(&mut events, &run.name).await.state), (137, 9));
+            // It would hold up the end of the pod for a grace period of the kernel.
+            assert!(!open().contains(&"anon_inode:inotify".to_owned()));
         }
         assert!(fixture.output("alone", "stdout").ends_with("\n1\n"));
         // What they started has ended with them, in whatever namespace.
         for run in &runs {
             wait_until(|| sandbox.container_cgroup(&run.name).is_none());
         }
+        wait_until(|| open().len() == before);
         fixture.finish(sandbox).await;
     }
 }
