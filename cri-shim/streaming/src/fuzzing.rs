@@ -57,6 +57,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What fuzzers begin with.
+    macro_rules! seed {
+        ($name:literal) => {
+            &include_bytes!(concat!("../../../e2e/fuzz/seeds/", $name))[..]
+        };
+    }
+
+    #[test]
+    fn what_fuzzers_begin_with_is_right() {
+        for bytes in [
+            seed!("spdy/exec"),
+            seed!("spdy/port-forward"),
+            seed!("spdy/control"),
+        ] {
+            // The first one is for the fuzzer: in what steps it is read.
+            let frames = spdy::fuzzing::meaning(&bytes[1..], 1).unwrap();
+            assert!(frames.len() > 3, "{frames:?}");
+            spdy_connection(&bytes[1..]);
+        }
+        spdy_header_blocks(&seed!("spdy/header-blocks")[1..]);
+        for message in [seed!("websocket/stdin"), seed!("websocket/close")] {
+            websocket_message(message);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_are_a_panic(bytes: Vec<u8>, step in 0_usize..50, text: String) {

@@ -1,11 +1,14 @@
 //! Fuzzing with the stable compiler: builds the targets of e2e/fuzz with coverage, and runs each for a while.
 //!
 //! What was found stays in the cache: a corpus that the next run goes on from, and inputs that crash, each named in the
-//! end. `cargo fuzz` works in that directory as well, where it is installed.
+//! end. A first run begins with e2e/fuzz/seeds. `cargo fuzz` works in that directory as well, where it is installed.
+//!
+//! With `--sanitizer address` the Rust code is checked for accesses outside of what is allocated; of the libraries in C
+//! only their allocations are. Its runtime comes with the compiler. Such a run is two to four times slower.
 
 use std::process::{Command, ExitCode};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::shell::{cache, cargo, root, run, say, status};
 
@@ -22,15 +25,41 @@ pub(crate) struct Options {
     /// Seconds for each target.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// What to check for beside panics and what the targets themselves look for.
+    #[arg(long)]
+    sanitizer: Option<Sanitizer>,
     /// One target; all without it.
     #[arg(value_parser = TARGETS)]
     target: Option<String>,
 }
 
+/// What the compiler can check for at run time.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sanitizer {
+    /// Accesses outside of what is allocated, or was.
+    Address,
+}
+
+impl Sanitizer {
+    fn flags(self) -> &'static str {
+        match self {
+            Sanitizer::Address => " -Zsanitizer=address",
+        }
+    }
+
+    /// Where its programs are built: with other flags all is built anew.
+    fn place(self) -> &'static str {
+        match self {
+            Sanitizer::Address => "target-address",
+        }
+    }
+}
+
 /// Runs targets one after the other, and fails if one has found something.
 pub(crate) fn fuzz(options: &Options) -> anyhow::Result<ExitCode> {
     let place = cache().join("fuzz");
-    let build = place.join("target");
+    let build = place.join(options.sanitizer.map_or("target", Sanitizer::place));
+    let flags = FLAGS.to_owned() + options.sanitizer.map_or("", Sanitizer::flags);
     let mut command = cargo();
     command
         .args(["build", "--locked", "--bins", "--target", TRIPLE])
@@ -39,7 +68,7 @@ pub(crate) fn fuzz(options: &Options) -> anyhow::Result<ExitCode> {
         .env("CARGO_TARGET_DIR", &build)
         // Coverage and the sanitizers are not stable yet.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("RUSTFLAGS", FLAGS);
+        .env("RUSTFLAGS", flags);
     run(&mut command)?;
     let mut found = Vec::new();
     for target in TARGETS {

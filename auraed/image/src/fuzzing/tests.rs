@@ -194,6 +194,67 @@ proptest! {
     }
 }
 
+/// What fuzzers begin with: names and contents.
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/fuzz/seeds");
+    let entries = fs_err::read_dir(std::path::Path::new(directory).join(target)).unwrap();
+    let seeds: Vec<_> = entries
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            (path.display().to_string(), fs_err::read(path).unwrap())
+        })
+        .collect();
+    assert!(!seeds.is_empty());
+    seeds
+}
+
+#[test]
+fn what_fuzzers_begin_with_is_right() {
+    for (name, bytes) in seeds("manifest") {
+        let parsed = document::parse(&Digest::sha256(&bytes), &bytes);
+        assert!(parsed.is_ok(), "{name}: {parsed:?}");
+        manifest(&bytes);
+    }
+    for (name, bytes) in seeds("config") {
+        let blob = Blob {
+            digest: Digest::sha256(&bytes),
+            size: bytes.len() as u64,
+        };
+        let mut parsed = (0..3).map(|layers| {
+            let manifest = Manifest {
+                config: blob.clone(),
+                layers: vec![blob.clone(); layers],
+            };
+            document::parse_config(&manifest, &bytes)
+        });
+        // They are of one architecture.
+        let right = |parsed| matches!(parsed, Ok(_) | Err(document::DocumentError::OtherPlatform { .. }));
+        assert!(parsed.any(right), "{name}");
+        config(&bytes);
+    }
+    for (name, bytes) in seeds("reference") {
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.parse::<Reference>().is_ok(), "{name}");
+        reference(text.as_bytes());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ingest = Ingest::open(directory.path().join("ingest")).unwrap();
+    for (name, bytes) in seeds("layer") {
+        let mut content = Vec::new();
+        let mut inflated = crate::layer::inflate(bytes.as_slice()).unwrap();
+        std::io::Read::read_to_end(&mut inflated, &mut content).unwrap();
+        let plan = Plan {
+            layer: Digest::sha256(&bytes),
+            diff_id: Digest::sha256(&content),
+        };
+        let unpacked = unpack_blob(&plan, bytes.as_slice(), &ingest);
+        assert!(unpacked.is_ok(), "{name}: {unpacked:?}");
+        drop(unpacked);
+        layer(&bytes);
+        clean_at_the_end();
+    }
+}
+
 /// Headers that a tar stream may have, right and wrong, with their content.
 fn headers() -> impl Strategy<Value = Vec<u8>> {
     let kinds = prop_oneof![

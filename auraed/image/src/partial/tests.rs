@@ -20,13 +20,12 @@ async fn a_part_is_taken_up_by_one_at_a_time_and_also_after_a_restart() {
     assert_eq!(first.known(), 0);
     first.append(b"abc").unwrap();
     // Who comes meanwhile waits for it.
-    let (waiting, name) = (partials.clone(), digest("a"));
-    let waiting = tokio::spawn(async move { waiting.hold(&name, LEAST).await });
-    let other = partials.hold(&digest("b"), LEAST).await.unwrap();
-    assert!(!waiting.is_finished());
-    other.remove();
+    let name = digest("a");
+    let mut waiting = Box::pin(partials.hold(&name, LEAST));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
+    assert!(early.is_err());
     drop(first);
-    let again = waiting.await.unwrap().unwrap();
+    let again = waiting.await.unwrap();
     assert_eq!(again.known(), 3);
     drop((again, partials));
 
