@@ -8,7 +8,7 @@ use super::{DaemonError, locks, places};
 use crate::config::Config;
 use crate::server::chain;
 use auraed_sandbox::cgroup::{self, Tree};
-use auraed_sandbox::{Sandbox, remove_leftovers};
+use auraed_sandbox::{end_sandbox, remove_leftovers};
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub async fn cleanup(config: &Config, extent: Extent) -> Result<(), DaemonError>
     remove_pods(&foundation, extent.grace, &mut failures).await;
     let left = foundation.sandboxes.remove_all().await;
     failures.extend(left.iter().map(|error| chain(error)));
-    remove_strays(config, &foundation, &mut failures).await;
+    remove_strays(&foundation, &mut failures).await;
     failures.extend(foundation.network.collect().await);
     let (network, locks) = foundation.dismantle().await;
     if let Err(error) = network.remove().await {
@@ -76,26 +76,22 @@ async fn remove_pods(foundation: &Foundation, grace: Option<Duration>, failures:
     }
 }
 
-/// Ends pod inits that the engine did not know: the state file was lost.
-async fn remove_strays(config: &Config, foundation: &Foundation, failures: &mut Vec<String>) {
-    let entries = fs_err::read_dir(places::pods(config)).map(|entries| entries.flatten().collect());
-    let entries: Vec<_> = entries.unwrap_or_default();
-    for name in entries
-        .iter()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-    {
-        match Sandbox::adopt(&foundation.host, &name).await {
-            Ok(None) => {}
-            Ok(Some((sandbox, _, _))) => {
-                tracing::warn!(pod = name, "ending a pod that the state file does not name");
-                if let Err(error) = sandbox.destroy().await {
+/// Ends pod inits that the engine did not know: the state file was lost. They are not asked, for they may not answer.
+async fn remove_strays(foundation: &Foundation, failures: &mut Vec<String>) {
+    let nobody = HashSet::new();
+    match remove_leftovers(&foundation.host, &nobody).await {
+        Ok(found) => {
+            for id in found.running {
+                tracing::warn!(pod = id, "ending a pod that the state file does not name");
+                if let Err(error) = end_sandbox(&foundation.host, &id).await {
                     failures.push(chain(&error));
                 }
             }
-            Err(error) => failures.push(chain(&error)),
         }
+        Err(error) => failures.push(chain(&error)),
     }
-    if let Err(error) = remove_leftovers(&foundation.host, &HashSet::new()).await {
+    // What those had beside their inits.
+    if let Err(error) = remove_leftovers(&foundation.host, &nobody).await {
         failures.push(chain(&error));
     }
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auraed_sandbox::{ContainerRun, Sandbox};
+use auraed_sandbox::{ContainerRun, Sandbox, end_sandbox};
 use auraed_state::{PodRow, StateError};
 use auraed_types::{Pod, PodId};
 use futures_util::StreamExt as _;
@@ -192,7 +192,8 @@ async fn remove_leftovers(node: &Node, known: &HashSet<String>, logs: Vec<PathBu
             }
             for id in found.running {
                 tracing::warn!(pod = id, "ending a pod that nobody knows");
-                if let Err(error) = end_unknown(node, &id).await {
+                // It is not asked: it may not answer, and the daemon would not come to its start.
+                if let Err(error) = end_sandbox(&node.host, &id).await {
                     tracing::error!(
                         pod = id,
                         error = chain(&error),
@@ -206,7 +207,9 @@ async fn remove_leftovers(node: &Node, known: &HashSet<String>, logs: Vec<PathBu
     let (directories, known) = (node.directories.clone(), known.clone());
     let swept = tokio::task::spawn_blocking(move || {
         for root in [directories.state.join("pods"), directories.run.join("pods")] {
-            sweep(&root, &known)?;
+            files::empty(&root, |name| {
+                name.to_str().is_some_and(|name| known.contains(name))
+            })?;
         }
         for directory in logs {
             files::remove_tree(&directory)?;
@@ -216,24 +219,6 @@ async fn remove_leftovers(node: &Node, known: &HashSet<String>, logs: Vec<PathBu
     if let Ok(Err(error)) = swept.await {
         tracing::error!(%error, "cannot remove the files of unknown pods");
     }
-}
-
-async fn end_unknown(node: &Node, id: &str) -> Result<(), auraed_sandbox::Error> {
-    match Sandbox::adopt(&node.host, id).await? {
-        Some((sandbox, _, _)) => sandbox.destroy().await,
-        None => Ok(()),
-    }
-}
-
-fn sweep(root: &std::path::Path, known: &HashSet<String>) -> std::io::Result<()> {
-    for entry in fs_err::read_dir(root)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_str().is_none_or(|name| !known.contains(name)) {
-            files::remove_tree(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Who is on the network, and who has an address there although it does not run.

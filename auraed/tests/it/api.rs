@@ -101,11 +101,18 @@ async fn a_client_that_says_nothing_delays_nobody() {
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     machine.client().await;
     // With as many under way as one user may have, a further connection is closed, and the next one after their end is
-    // taken.
-    for _ in 0..100 {
-        silent.push(UnixStream::connect(machine.path("run/aurae.sock")).await.unwrap());
-    }
-    let error = Client::connect(machine.client_config()).await.unwrap_err();
+    // taken. On a busy machine the first of them may have been given up before the last came.
+    let filling = async {
+        loop {
+            for _ in 0..100 {
+                silent.push(UnixStream::connect(machine.path("run/aurae.sock")).await.unwrap());
+            }
+            if let Err(error) = Client::connect(machine.client_config()).await {
+                break error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(PATIENCE, filling).await.unwrap();
     assert!(error.is_retryable(), "{error:?}");
     let mut answer = Vec::new();
     let gone = tokio::time::timeout(PATIENCE, silent[0].read_to_end(&mut answer)).await;
@@ -223,15 +230,12 @@ async fn streams_end_when_the_daemon_stops() {
         .unwrap()
         .into_inner();
     assert!(watch.message().await.unwrap().unwrap().event.is_some());
-    let begun = std::time::Instant::now();
     machine.stop().await;
     let status = watch.message().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(
-        begun.elapsed() < std::time::Duration::from_secs(4),
-        "{:?}",
-        begun.elapsed()
-    );
+    // Else the daemon would have waited for it as long as it waits for calls.
+    let log = machine.log();
+    assert!(!log.contains("calls were still under way"), "{log}");
     machine.finish().await;
 }
 

@@ -5,6 +5,7 @@ mod exits;
 mod figures;
 mod files;
 mod life;
+mod races;
 mod recovery;
 mod refusals;
 

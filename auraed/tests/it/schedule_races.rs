@@ -8,10 +8,10 @@ use auraed_client::Client;
 use tonic::Code;
 
 /// The same sequence of numbers at each run (a linear congruential generator, Knuth's constants).
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

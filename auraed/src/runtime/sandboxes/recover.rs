@@ -24,6 +24,7 @@ use auraed_state::{ContainerRow, SandboxRow};
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,13 +58,17 @@ impl Shared {
             }
         }
         let known: HashMap<&str, &Arc<Entry>> = entries.iter().map(|entry| (entry.id(), entry)).collect();
+        let mut damaged = HashSet::new();
         for row in containers {
             let Some(entry) = known.get(row.sandbox.as_str()) else {
                 continue;
             };
             match read_container(&row) {
                 Ok(container) => entry.add(Arc::new(container)),
-                Err(error) => tracing::error!(container = row.id, %error, "a container cannot be read"),
+                Err(error) => {
+                    tracing::error!(container = row.id, %error, "a container cannot be read, and its files are left");
+                    damaged.insert(row.id);
+                }
             }
         }
         futures_util::stream::iter(&entries)
@@ -72,7 +77,7 @@ impl Shared {
         let directories = self.node.directories.clone();
         let swept = tokio::task::spawn_blocking({
             let (entries, unreadable) = (entries.clone(), self.unreadable().clone());
-            move || sweep(&directories, &entries, &unreadable)
+            move || sweep(&directories, &entries, &unreadable, &damaged)
         });
         let swept = swept
             .await
@@ -194,10 +199,9 @@ impl Shared {
     fn empty_removed(&self) {
         let removed = self.node.directories.removed();
         self.tasks.spawn_blocking(move || {
-            for entry in fs_err::read_dir(removed)? {
-                files::remove_tree(&entry?.path())?;
+            if let Err(error) = files::empty(&removed, |_| false) {
+                tracing::warn!(%error, "files of what was removed are left");
             }
-            io::Result::Ok(())
         });
     }
 }
@@ -215,41 +219,47 @@ fn read_container(row: &ContainerRow) -> Result<Container, prost::DecodeError> {
     ))
 }
 
-/// Moves away files of sandboxes and containers that nobody knows.
+/// Moves away files of sandboxes and containers that nobody knows. What cannot be moved is left.
 fn sweep(
     directories: &super::Directories,
     entries: &[Arc<Entry>],
     unreadable: &HashSet<String>,
+    damaged: &HashSet<String>,
 ) -> io::Result<()> {
     let removed = directories.removed();
     files::make_private(&removed)?;
     let mut count = 0;
     let mut discard = |path: &Path| {
         count += 1;
-        fs_err::rename(path, removed.join(format!("{}-{count}-start", now())))
+        let moved = fs_err::rename(path, removed.join(format!("{}-{count}-start", now())));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "what belongs to nobody is left");
+        }
     };
     let known = entries.iter().map(|entry| entry.id());
     let known: HashSet<&str> = known.chain(unreadable.iter().map(String::as_str)).collect();
-    for found in fs_err::read_dir(directories.all())? {
-        let path = found?.path();
+    for path in list(&directories.all())? {
         if path != removed && !name(&path).is_some_and(|name| known.contains(name)) {
-            discard(&path)?;
+            discard(&path);
         }
     }
     for entry in entries {
         let containers = entry.containers();
-        let known: HashSet<&str> = containers.iter().map(|container| container.id()).collect();
-        let places = directories.sandbox(entry.id()).join("containers");
-        for path in list(&places)? {
+        let known = containers.iter().map(|container| container.id());
+        let known: HashSet<&str> = known.chain(damaged.iter().map(String::as_str)).collect();
+        for path in list(&directories.sandbox(entry.id()).join("containers"))? {
             if !name(&path).is_some_and(|name| known.contains(name)) {
-                discard(&path)?;
+                discard(&path);
             }
         }
-        for path in list(&directories.specs(entry.id()))? {
-            let id = name(&path).and_then(|name| name.strip_suffix(".pb"));
-            if !id.is_some_and(|id| known.contains(id)) {
-                fs_err::remove_file(&path)?;
-            }
+        let specs = directories.specs(entry.id());
+        let known = |file: &OsStr| {
+            let id = file.to_str().and_then(|name| name.strip_suffix(".pb"));
+            id.is_some_and(|id| known.contains(id))
+        };
+        match files::empty(&specs, known) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(())
@@ -264,4 +274,46 @@ fn list(directory: &Path) -> io::Result<Vec<std::path::PathBuf>> {
 
 fn name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_nobody_are_moved_away_and_nobody_elses() {
+        let root = tempfile::tempdir().unwrap();
+        let directories = super::super::Directories {
+            state: root.path().join("state"),
+            run: root.path().join("run"),
+        };
+        let spec = api::SandboxSpec {
+            id: "pod".to_owned(),
+            ..api::SandboxSpec::default()
+        };
+        let entry = Arc::new(Entry::new(spec, SandboxRecord::default()));
+        let spec = api::ContainerSpec {
+            id: "known".to_owned(),
+            ..api::ContainerSpec::default()
+        };
+        entry.add(Arc::new(Container::new(spec, ContainerRecord::default())));
+        let files = ["known", "damaged", "nobody"].map(|id| directories.container("pod", id).upper());
+        let lost = directories.container("lost", "one").upper();
+        let unreadable = directories.container("unreadable", "one").upper();
+        for path in files.iter().chain([&lost, &unreadable]) {
+            fs_err::create_dir_all(path).unwrap();
+        }
+        fs_err::write(directories.all().join("file"), "").unwrap();
+        fs_err::create_dir_all(directories.specs("pod")).unwrap();
+        for id in ["known", "damaged", "nobody"] {
+            fs_err::write(directories.spec("pod", id), "").unwrap();
+        }
+        let one = |id: &str| HashSet::from([id.to_owned()]);
+        sweep(&directories, &[entry], &one("unreadable"), &one("damaged")).unwrap();
+        assert_eq!(files.map(|path| path.exists()), [true, true, false]);
+        assert_eq!((lost.exists(), unreadable.exists()), (false, true));
+        let kept = ["known", "damaged", "nobody"].map(|id| directories.spec("pod", id).exists());
+        assert_eq!(kept, [true, true, false]);
+        assert_eq!(list(&directories.removed()).unwrap().len(), 3);
+    }
 }

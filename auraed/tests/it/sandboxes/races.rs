@@ -132,8 +132,14 @@ async fn callers_that_fight_over_sandboxes_leave_nothing_behind() {
     for pod in ["one", "two"] {
         node.discard(pod).await;
     }
-    assert_eq!(node.sandboxes(api::ListSandboxesRequest::default()).await, [""; 0]);
-    assert_eq!(node.containers(api::ListContainersRequest::default()).await, [""; 0]);
+    assert_eq!(
+        node.sandboxes(api::ListSandboxesRequest::default()).await,
+        [""; 0]
+    );
+    assert_eq!(
+        node.containers(api::ListContainersRequest::default()).await,
+        [""; 0]
+    );
     // What was removed goes in its own time; nothing else is left while the daemon runs.
     let left = |name: &str| {
         let entries = fs_err::read_dir(node.machine.path(name)).unwrap().flatten();

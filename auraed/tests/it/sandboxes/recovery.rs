@@ -158,6 +158,25 @@ async fn sandboxes_that_died_with_the_daemon_have_stopped() {
 }
 
 #[tokio::test]
+async fn an_init_that_hangs_and_is_nobodys_keeps_no_daemon_from_its_start() {
+    let name = "an_init_that_hangs_and_is_nobodys_keeps_no_daemon_from_its_start";
+    let Some(mut node) = Node::new(name).await else {
+        return;
+    };
+    let made = node.make(sandbox("pod")).await.unwrap();
+    node.machine.kill().await;
+    for file in ["aurae.db", "aurae.db-wal", "aurae.db-shm"] {
+        fs_err::remove_file(node.machine.path("state").join(file)).unwrap();
+    }
+    let hung = Pid::from_raw(made.pid.cast_signed()).unwrap();
+    kill_process(hung, Signal::STOP).unwrap();
+    node.restart().await;
+    assert_eq!(node.get_sandbox("pod").await.unwrap_err().code(), Code::NotFound);
+    assert!(!node.machine.path("run/pods/pod").exists());
+    node.finish().await;
+}
+
+#[tokio::test]
 async fn a_daemon_that_is_killed_at_any_point_leaves_nothing_of_sandboxes() {
     let name = "a_daemon_that_is_killed_at_any_point_leaves_nothing_of_sandboxes";
     let Some(mut node) = Node::new(name).await else {

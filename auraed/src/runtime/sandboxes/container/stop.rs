@@ -35,17 +35,19 @@ impl Sandboxes {
             if container.state() != ContainerState::Running {
                 return Ok(());
             }
-            let Ok(sandbox) = entry.sandbox() else {
-                return Ok(());
-            };
-            if !grace.is_zero() {
-                let signal = container.record().stop_signal;
-                arrived(sandbox.signal(container.id(), signal).await, &container)?;
-                if tokio::time::timeout(grace, container.ended()).await.is_ok() {
-                    return Ok(());
+            if let Ok(sandbox) = entry.sandbox() {
+                if !grace.is_zero() {
+                    let signal = container.record().stop_signal;
+                    arrived(sandbox.signal(container.id(), signal).await, &container)?;
+                    if tokio::time::timeout(grace, container.ended()).await.is_ok() {
+                        return Ok(());
+                    }
                 }
+                shared.kill(&entry, &container, &sandbox).await?;
             }
-            shared.kill(&entry, &container, &sandbox).await
+            // Its sandbox may be being ended, and takes it along: that is waited for, too.
+            let ended = tokio::time::timeout(PATIENCE, container.ended()).await;
+            ended.map_err(|_| does_not_end(&container))
         })
         .await
     }
@@ -69,12 +71,16 @@ impl Shared {
         };
         match tokio::time::timeout(PATIENCE, ended).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(SandboxError::Sandbox {
-                action: "kill container",
-                id: container.id().to_owned(),
-                source: Box::new(Error::Init("it was killed and does not end".to_owned())),
-            }),
+            Err(_) => Err(does_not_end(container)),
         }
+    }
+}
+
+fn does_not_end(container: &Container) -> SandboxError {
+    SandboxError::Sandbox {
+        action: "kill container",
+        id: container.id().to_owned(),
+        source: Box::new(Error::Init("it was killed and does not end".to_owned())),
     }
 }
 
