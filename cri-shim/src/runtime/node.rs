@@ -31,18 +31,25 @@ pub(super) async fn configuration() -> Result<cri::RuntimeConfigResponse, Status
     Ok(node::configuration())
 }
 
-/// Accepted: which addresses pods get is in the configuration of auraed or of its network plugin.
+/// Hands the pods' subnets on. Where auraed does not give out the addresses it is accepted none the less, as by others: then
+/// the network plugin, or who configured auraed, has decided.
 pub(super) async fn update(
-    _: &Shim,
+    shim: &Shim,
     request: cri::UpdateRuntimeConfigRequest,
 ) -> Result<cri::UpdateRuntimeConfigResponse, Status> {
-    let network = request.runtime_config.and_then(|config| config.network_config);
-    if let Some(network) = network.filter(|network| !network.pod_cidr.is_empty()) {
-        tracing::info!(
-            pod_cidr = network.pod_cidr,
-            "the caller tells of the pods' addresses; the network's own configuration stays"
-        );
-    }
+    let Some(assign) = request.runtime_config.as_ref().and_then(node::pod_subnets) else {
+        return Ok(cri::UpdateRuntimeConfigResponse {});
+    };
+    let subnets = assign.subnets.clone();
+    let assigned = shim
+        .aurae
+        .ask(shim.aurae.control.runtime().assign_pod_subnets(assign))
+        .await?;
+    tracing::info!(
+        ?subnets,
+        outcome = node::subnet_use(&assigned),
+        "the caller tells the pods' subnets"
+    );
     Ok(cri::UpdateRuntimeConfigResponse {})
 }
 

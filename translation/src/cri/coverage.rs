@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 
 mod container;
 mod image;
+mod runtime;
 mod sandbox;
 
 pub use container::CONTAINER_CONFIG;
 pub use image::{AUTH_CONFIG, PULLED_IMAGE};
+pub use runtime::RUNTIME_CONFIG;
 pub use sandbox::POD_SANDBOX_CONFIG;
 
 /// A message of the interface, with all its fields, in one of the places where it stands.
@@ -117,6 +119,7 @@ pub fn document() -> String {
         &CONTAINER_CONFIG,
         &PULLED_IMAGE,
         &AUTH_CONFIG,
+        &RUNTIME_CONFIG,
     ] {
         describe(root, &mut page, &mut done);
     }

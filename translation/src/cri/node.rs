@@ -62,6 +62,39 @@ pub fn status(runtime: Result<&aurae::GetRuntimeResponse, &str>, verbose: bool) 
     }
 }
 
+/// The pods' subnets as the caller says them, one or one of each family with a comma between; none if it says nothing.
+#[must_use]
+pub fn pod_subnets(config: &cri::RuntimeConfig) -> Option<aurae::AssignPodSubnetsRequest> {
+    let text = &config.network_config.as_ref()?.pod_cidr;
+    let subnets = text.split(',').map(|subnet| subnet.trim().to_owned());
+    (!text.is_empty()).then(|| aurae::AssignPodSubnetsRequest {
+        subnets: subnets.collect(),
+    })
+}
+
+/// What became of them, for a log.
+#[must_use]
+pub fn subnet_use(assigned: &aurae::AssignPodSubnetsResponse) -> String {
+    match assigned.r#use() {
+        aurae::PodSubnetUse::Served if assigned.unused.is_empty() => {
+            "new pods get their addresses there".to_owned()
+        }
+        aurae::PodSubnetUse::Served => format!(
+            "new pods get their addresses there, but for {}: their network has no such family",
+            assigned.unused.join(", ")
+        ),
+        aurae::PodSubnetUse::Configured => {
+            format!(
+                "auraed's configuration names {}, which stays",
+                assigned.configured
+            )
+        }
+        aurae::PodSubnetUse::Plugins => "network plugins decide about addresses".to_owned(),
+        aurae::PodSubnetUse::NoNetwork => "there is no pod network".to_owned(),
+        aurae::PodSubnetUse::Unspecified => "auraed does not say what became of them".to_owned(),
+    }
+}
+
 fn condition(kind: &str, against: Option<(&str, &str)>) -> cri::RuntimeCondition {
     let (reason, message) = against.unwrap_or_default();
     cri::RuntimeCondition {
@@ -129,5 +162,36 @@ mod tests {
         assert!(ready(&status)[0].1);
         assert!(!ready(&status)[1].1);
         assert_eq!(status.runtime_handlers[0].name, "");
+    }
+    #[test]
+    fn subnets_of_both_families_are_taken_apart() {
+        let subnets = |text: &str| {
+            let network_config = Some(cri::NetworkConfig {
+                pod_cidr: text.into(),
+            });
+            let request = pod_subnets(&cri::RuntimeConfig { network_config });
+            request.map(|request| request.subnets)
+        };
+        assert_eq!(subnets("10.1.0.0/24").unwrap(), ["10.1.0.0/24"]);
+        assert_eq!(
+            subnets("10.1.0.0/24, fd00::/64").unwrap(),
+            ["10.1.0.0/24", "fd00::/64"]
+        );
+        // What is wrong is auraed's to say.
+        assert_eq!(subnets(",").unwrap(), ["", ""]);
+        assert_eq!(subnets(""), None);
+        assert_eq!(pod_subnets(&cri::RuntimeConfig::default()), None);
+    }
+
+    #[test]
+    fn what_became_of_subnets_is_told() {
+        let mut assigned = aurae::AssignPodSubnetsResponse::default();
+        assigned.set_use(aurae::PodSubnetUse::Served);
+        assert_eq!(subnet_use(&assigned), "new pods get their addresses there");
+        assigned.unused.push("fd00::/64".into());
+        assert!(subnet_use(&assigned).contains("but for fd00::/64"));
+        assigned.set_use(aurae::PodSubnetUse::Configured);
+        assigned.configured = "10.9.0.0/24".into();
+        assert!(subnet_use(&assigned).contains("names 10.9.0.0/24"));
     }
 }

@@ -18,7 +18,7 @@ pub static POD_SANDBOX_CONFIG: Message = Message {
         mapped("labels"),
         noted(
             "annotations",
-            "as they are; `kubernetes.io/ingress-bandwidth` and `kubernetes.io/egress-bandwidth` bound the network",
+            "as they are; `kubernetes.io/ingress-bandwidth` and `kubernetes.io/egress-bandwidth` bound the network, be it auraed's (by the queueing discipline tbf) or a plugin's",
         ),
         nested("linux", &LINUX),
         refused("windows", "this node is not a Windows node"),

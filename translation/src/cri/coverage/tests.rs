@@ -9,7 +9,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
 
-use super::super::{Refused, container, credentials, sandbox};
+use super::super::{Refused, container, credentials, node, sandbox};
 use super::*;
 
 fn pool() -> DescriptorPool {
@@ -20,11 +20,12 @@ fn descriptor(pool: &DescriptorPool, name: &str) -> MessageDescriptor {
     pool.get_message_by_name(&format!("runtime.v1.{name}")).unwrap()
 }
 
-const ROOTS: [&Message; 4] = [
+const ROOTS: [&Message; 5] = [
     &POD_SANDBOX_CONFIG,
     &CONTAINER_CONFIG,
     &PULLED_IMAGE,
     &AUTH_CONFIG,
+    &RUNTIME_CONFIG,
 ];
 
 #[test]
@@ -67,7 +68,12 @@ fn compare(of: &Message, real: &MessageDescriptor, problems: &mut Vec<String>) {
     }
 }
 
-type Reached = (aurae::SandboxSpec, aurae::ContainerSpec, aurae::PullImageRequest);
+type Reached = (
+    aurae::SandboxSpec,
+    aurae::ContainerSpec,
+    aurae::PullImageRequest,
+    Option<aurae::AssignPodSubnetsRequest>,
+);
 
 /// What is asked for, so that each field can be set alone.
 #[derive(Clone)]
@@ -76,6 +82,7 @@ struct Asked {
     container: cri::ContainerConfig,
     pulled: cri::ImageSpec,
     auth: cri::AuthConfig,
+    runtime: cri::RuntimeConfig,
 }
 
 impl Asked {
@@ -114,6 +121,7 @@ impl Asked {
                 username: "u".into(),
                 ..Default::default()
             },
+            runtime: cri::RuntimeConfig::default(),
         }
     }
 
@@ -122,6 +130,7 @@ impl Asked {
             ("PodSandboxConfig", _) => self.sandbox.encode_to_vec(),
             ("ContainerConfig", _) => self.container.encode_to_vec(),
             ("AuthConfig", _) => self.auth.encode_to_vec(),
+            ("RuntimeConfig", _) => self.runtime.encode_to_vec(),
             _ => self.pulled.encode_to_vec(),
         };
         DynamicMessage::decode(descriptor(pool, root.name), bytes.as_slice()).unwrap()
@@ -133,6 +142,7 @@ impl Asked {
             ("PodSandboxConfig", _) => asked.sandbox = message.transcode_to().unwrap(),
             ("ContainerConfig", _) => asked.container = message.transcode_to().unwrap(),
             ("AuthConfig", _) => asked.auth = message.transcode_to().unwrap(),
+            ("RuntimeConfig", _) => asked.runtime = message.transcode_to().unwrap(),
             _ => asked.pulled = message.transcode_to().unwrap(),
         }
         asked
@@ -146,7 +156,7 @@ impl Asked {
             reference: self.pulled.image.clone(),
             credentials: credentials(&self.auth)?.into_iter().collect(),
         };
-        Ok((sandbox, container, pull))
+        Ok((sandbox, container, pull, node::pod_subnets(&self.runtime)))
     }
 }
 
