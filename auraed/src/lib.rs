@@ -18,6 +18,7 @@ pub mod config;
 pub mod daemon;
 mod descriptor;
 mod files;
+mod lowest;
 pub mod mount;
 pub mod network;
 pub mod observe;

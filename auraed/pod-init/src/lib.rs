@@ -4,9 +4,10 @@
 //! it holds the namespaces, reaps, writes the log files, records exits, and answers the daemon on `init.sock`. It has
 //! one thread and one event loop, never waits for anything but that loop, and outlives the daemon.
 //!
-//! * [`protocol`]: the messages. The daemon (`auraed-sandbox`) uses this, [`wire`] and [`part`] alone.
+//! * [`protocol`]: the messages. The daemon (`auraed-sandbox`) uses this, [`wire`], [`part`] and [`root`] alone.
 //! * [`wire`]: frames with file descriptors on a Unix stream socket.
 //! * [`part`]: parts of volumes, as both look them up.
+//! * [`root`]: roots of containers, as both make them.
 //! * `init`: the event loop and what it owns. `child`: what a new process does before it becomes a container's program.
 //! * `log`: log files in the CRI format.
 
@@ -18,6 +19,7 @@ mod init;
 mod log;
 pub mod part;
 pub mod protocol;
+pub mod root;
 mod sys;
 pub mod wire;
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::mount::{IdMapping, IdMappings, Mount, MountKind, Propagation, Restrictions, Rootfs};
 
 /// The version of these messages; a pod init tells its own in [`Reply::Status`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A call with the number that its answer carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum Call {
     /// The first call to a new pod init, once. Descriptor: the user namespace, if it has one.
     Setup(Setup),
     /// Start a container. Descriptors: one detached mount for each mount of kind [`MountKind::Passed`], then the log's directory
-    /// if the container says so.
+    /// and its root if the container says so.
     Start(Box<Container>),
     /// Signal a container's main process, or with `all` every process of it.
     Signal {
@@ -220,9 +220,13 @@ pub struct Container {
     pub stdin_once: bool,
     /// The log file; empty: no log.
     pub log_path: PathBuf,
-    /// The last descriptor is the log file's directory.
+    /// The log file's directory comes with it, as a descriptor after those of the mounts.
     #[serde(default)]
     pub log_directory: bool,
+    /// Its root was made ([`crate::root`]) and comes with it, as the last descriptor: a detached mount. Not in a user
+    /// namespace. Since version 3.
+    #[serde(default)]
+    pub made_root: bool,
     /// Where to record the exit.
     pub exit_path: PathBuf,
     /// The cgroup to run in.

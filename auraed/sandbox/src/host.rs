@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use auraed_pod_init::protocol::LogLimits;
 use rustix::fs::{Mode, OFlags};
 
+use crate::sandbox::Room;
 use crate::{cgroup, sys};
 
 /// The pod init, as `build.rs` made it.
@@ -74,6 +75,7 @@ struct Shared {
     mounts: OwnedFd,
     null: OwnedFd,
     user_namespaces: OnceLock<bool>,
+    room: Room,
 }
 
 impl Host {
@@ -102,6 +104,7 @@ impl Host {
                 mounts,
                 null,
                 user_namespaces: OnceLock::new(),
+                room: Room::default(),
             }),
         })
     }
@@ -162,6 +165,11 @@ impl Host {
 
     pub(crate) fn program(&self) -> &OwnedFd {
         &self.shared.program
+    }
+
+    /// For roots that are made ahead.
+    pub(crate) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     pub(crate) fn mounts(&self) -> &OwnedFd {

@@ -32,7 +32,7 @@ pub use self::host::{Host, HostConfig, HostError};
 pub use self::sandbox::{
     Attachment, ContainerRun, ContainerSpec, Device, DeviceNumber, Error, Events, Exec, ExecSpec, IdMapping,
     IdMappings, Leftovers, Mount, MountKind, NetworkNamespace, PidMode, Propagation, ResolvedUser,
-    Restrictions, Rootfs, RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError, TerminalSize,
-    Tmpfs, User, UserNamespace, check_mounts, default_masked_paths, default_read_only_paths, end_sandbox,
-    read_exit_record, remove_leftovers,
+    Restrictions, Root, Rootfs, RunState, Sandbox, SandboxEvent, SandboxSpec, Seccomp, StartError,
+    TerminalSize, Tmpfs, User, UserNamespace, check_mounts, default_masked_paths, default_read_only_paths,
+    end_sandbox, read_exit_record, remove_leftovers,
 };

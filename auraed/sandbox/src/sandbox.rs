@@ -18,6 +18,7 @@ mod launch;
 mod leftovers;
 mod mounts;
 mod placement;
+mod root;
 mod start;
 mod sysctl;
 mod user_namespace;
@@ -46,6 +47,8 @@ pub use self::container::{
 pub use self::exec::{Attachment, Exec, ExecSpec};
 pub use self::leftovers::{Leftovers, end_sandbox, read_exit_record, remove_leftovers};
 pub use self::mounts::check_mounts;
+pub(crate) use self::root::Room;
+pub use self::root::Root;
 pub use self::user_namespace::UserNamespace;
 use crate::{Host, cgroup};
 

@@ -3,6 +3,7 @@
 use super::locks::Locks;
 use super::{DaemonError, images, places};
 use crate::config::Config;
+use crate::lowest;
 use crate::network::{self, PodNetwork};
 use crate::runtime::{Sandboxes, sandboxes};
 use crate::schedule::{Dependencies, Directories, Engine};
@@ -53,6 +54,11 @@ impl Foundation {
         let network = start_network(config, &state).await?;
         load_default_profile().await;
         let images = images::open(config, &state).await?;
+        lowest::make(&config.state_dir).map_err(|source| DaemonError::Directory {
+            path: config.state_dir.clone(),
+            flag: "--state-dir",
+            source,
+        })?;
         let sandboxes = Sandboxes::start(sandboxes::Dependencies {
             state: state.clone(),
             images: images.clone(),

@@ -1,5 +1,6 @@
 //! Sandboxes and containers, one verb at a time.
 
+mod ahead;
 mod confinement;
 mod exits;
 mod figures;

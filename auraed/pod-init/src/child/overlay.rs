@@ -15,11 +15,11 @@ use crate::fault::{Blame, Result};
 const MAX_VALUE_BYTES: usize = 255;
 
 /// What an overlay is made of.
-pub(super) struct Overlay<'a> {
+pub(crate) struct Overlay<'a> {
     /// The top layer first; at least two of them if nothing can be written.
-    pub(super) lowers: &'a [PathBuf],
+    pub(crate) lowers: &'a [PathBuf],
     /// Where is written, and overlay's own directory beside.
-    pub(super) writable: Option<(&'a Path, &'a Path)>,
+    pub(crate) writable: Option<(&'a Path, &'a Path)>,
 }
 
 impl Overlay<'_> {
@@ -34,7 +34,8 @@ impl Overlay<'_> {
         Ok(root)
     }
 
-    fn detached(&self) -> Result<OwnedFd> {
+    /// Makes a mount of it that is attached nowhere, since Linux 6.5.
+    pub(crate) fn detached(&self) -> Result<OwnedFd> {
         let lowers: Vec<Value> = self
             .lowers
             .iter()

@@ -35,13 +35,21 @@ pub(crate) struct Start<'a> {
     pub(crate) users: Option<Users<'a>>,
 }
 
+/// Detached mounts that came with the request.
+pub(crate) struct Passed {
+    /// The root, if it was made ahead.
+    pub(crate) root: Option<OwnedFd>,
+    /// For mounts of kind [`MountKind::Passed`](crate::protocol::MountKind::Passed), in their order.
+    pub(crate) mounts: Vec<OwnedFd>,
+}
+
 /// Becomes the container. This process was forked into a mount namespace and v2 cgroup of its own, and into a PID
 /// namespace unless it joins another's or the container has the host's.
-pub(crate) fn start(start: &Start<'_>, passed: Vec<OwnedFd>) -> ! {
+pub(crate) fn start(start: &Start<'_>, passed: Passed) -> ! {
     end(try_start(start, passed))
 }
 
-fn try_start(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Infallible> {
+fn try_start(start: &Start<'_>, passed: Passed) -> Result<Infallible> {
     let container = start.container;
     start.streams.take()?;
     cgroup::join(&container.cgroups).blame_node("join the cgroup")?;
@@ -70,15 +78,15 @@ fn try_start(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Infallible> {
 }
 
 /// All that needs the host's paths.
-fn build(start: &Start<'_>, passed: Vec<OwnedFd>) -> Result<Late> {
+fn build(start: &Start<'_>, passed: Passed) -> Result<Late> {
     let container = start.container;
     let mut layers = Layers::new(start.users);
-    let root = rootfs::assemble(&container.rootfs, &mut layers)?;
+    let root = rootfs::assemble(&container.rootfs, &mut layers, passed.root)?;
     let shm = start.shm.unwrap_or(Path::new(HOST_SHM));
     let devpts = device::populate(root.as_fd(), shm, container.privileged, start.users)?;
     device::make(root.as_fd(), &container.devices)?;
     tree::mount_sys(root.as_fd(), &container.cgroups, container.privileged)?;
-    let late = volume::mount_all(root.as_fd(), container, passed, &mut layers)?;
+    let late = volume::mount_all(root.as_fd(), container, passed.mounts, &mut layers)?;
     if let Some(size) = container.process.terminal {
         let terminal = stdio::open_terminal(devpts.as_fd(), size)?;
         device::place_console(root.as_fd(), terminal.user.as_fd())?;
@@ -124,7 +132,7 @@ fn finish(start: &Start<'_>, late: &Late) -> Result<Infallible> {
 }
 
 /// Not every kernel lets a process lower it (CAP_SYS_RESOURCE); the container runs all the same.
-fn adjust_oom_score(score: i32) -> Result<()> {
+pub(super) fn adjust_oom_score(score: i32) -> Result<()> {
     match crate::file::write(
         Path::new("/proc/self/oom_score_adj"),
         score.to_string().as_bytes(),

@@ -18,7 +18,7 @@ use super::pids::{self, Namespace};
 use super::poll::Poll;
 use super::{Init, Requester, Token};
 use crate::cgroup;
-use crate::child::{self, Start, Streams};
+use crate::child::{self, Passed, Start, Streams};
 use crate::fault::{Blame, Fault, Result};
 use crate::log::Log;
 use crate::protocol::{Container, ContainerRun, Event, Failure, Reply, ResolvedUser, RunState};
@@ -155,6 +155,10 @@ impl Init {
             .ok_or_else(|| Fault::Node("the pod is not set up".to_owned()))?;
         let pids = self.pid_namespace(&spec, setup.pids)?;
         let filter = self.filter(&spec.process.seccomp)?;
+        let root = if spec.made_root { passed.pop() } else { None };
+        if root.is_some() != spec.made_root || (root.is_some() && setup.users.is_some()) {
+            return Err(Fault::Node("the root did not arrive as it should".to_owned()));
+        }
         let directory = if spec.log_directory { passed.pop() } else { None };
         let log = Log::open(&spec.log_path, directory, setup.log)
             .blame_node(format_args!("open the log {}", spec.log_path.display()))?;
@@ -166,7 +170,12 @@ impl Init {
         }
         let (near, far) = status_pair()?;
         let splits = pids.to_join().is_some();
-        let birth = match self.fork(&live, &pids, (&pipes, far.as_fd()), passed) {
+        let birth = match self.fork(
+            &live,
+            &pids,
+            (&pipes, far.as_fd()),
+            Passed { root, mounts: passed },
+        ) {
             Ok(forked) => Birth::watch(&self.poll, serial, requester, near, (forked, splits))?,
             Err(fault) => {
                 live.outputs
@@ -186,7 +195,7 @@ impl Init {
         live: &Live,
         pids: &Namespace,
         (pipes, status): (&Pipes, BorrowedFd<'_>),
-        passed: Vec<OwnedFd>,
+        passed: Passed,
     ) -> Result<Pid> {
         let cgroup = cgroup::open_unified(&live.spec.cgroups).blame_node("open the cgroup")?;
         let own = if pids.is_own() { namespaces::PID } else { 0 };

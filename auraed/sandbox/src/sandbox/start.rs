@@ -8,11 +8,15 @@ use auraed_pod_init::protocol::{
     Call, CgroupDirectory, Container, ContainerRun, Mount, MountKind, PidMode, Process, Reply, Restrictions,
     TerminalSize, VERSION,
 };
+use auraed_pod_init::wire::MAX_DESCRIPTORS;
 use rustix::fs::{Mode, OFlags};
 
 use super::launch::{cgroup_error, step};
-use super::{ContainerSpec, Error, Sandbox, Seccomp, StartError, devices};
+use super::{ContainerSpec, Error, Root, Sandbox, Seccomp, StartError, devices};
 use crate::{Capabilities, apparmor, cgroup, seccomp};
+
+/// Since this version of its protocol a pod init knows what [`Sandbox::check_version`] looks for.
+const MOUNTS_AND_CONFINEMENT: u32 = 2;
 
 /// A request and the detached mounts that go with it.
 type Prepared = (Container, Vec<OwnedFd>);
@@ -25,11 +29,23 @@ impl Sandbox {
     /// # Errors
     /// [`StartError::Refused`] if the container is to blame, else [`StartError::Sandbox`]. Nothing is left of it then.
     pub async fn start_container(&self, spec: ContainerSpec) -> Result<ContainerRun, StartError> {
+        self.start_with_root(spec, None).await
+    }
+
+    /// The same, in a root that [`Sandbox::make_root`] made for this container.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start_container`].
+    pub async fn start_with_root(
+        &self,
+        spec: ContainerSpec,
+        root: Option<Root>,
+    ) -> Result<ContainerRun, StartError> {
         let sandbox = self.clone();
         let leaf = format!("{}-{}", spec.name, spec.attempt);
         let prepared = tokio::task::spawn_blocking({
             let leaf = leaf.clone();
-            move || sandbox.prepare(spec, &leaf)
+            move || sandbox.prepare(spec, root, &leaf)
         });
         let started = match prepared.await.map_err(|_| StartError::Sandbox(Error::Gone))? {
             Ok((container, passed)) => {
@@ -71,7 +87,7 @@ impl Sandbox {
     }
 
     /// All that blocks: directories and cgroup files.
-    fn prepare(&self, spec: ContainerSpec, leaf: &str) -> Result<Prepared, Error> {
+    fn prepare(&self, spec: ContainerSpec, root: Option<Root>, leaf: &str) -> Result<Prepared, Error> {
         self.check_version(&spec)?;
         for file in [&spec.log_path, &spec.exit_path, &spec.rootfs.upper] {
             make_parent(file).map_err(step("make a container's directory", self.id()))?;
@@ -127,6 +143,7 @@ impl Sandbox {
             seccomp_flags: flags,
             apparmor: spec.apparmor,
         };
+        let root = root.filter(|_| passed.len() < MAX_DESCRIPTORS);
         let container = Container {
             name: spec.name,
             attempt: spec.attempt,
@@ -142,10 +159,12 @@ impl Sandbox {
             stdin: spec.stdin,
             stdin_once: spec.stdin_once,
             log_directory: spec.log_path.parent().is_some(),
+            made_root: root.is_some(),
             log_path: spec.log_path,
             exit_path: spec.exit_path,
             cgroups,
         };
+        passed.extend(root.map(|root| root.mount));
         Ok((container, passed))
     }
 
@@ -164,7 +183,7 @@ impl Sandbox {
                 || mount.mapping.is_some()
                 || matches!(mount.kind, MountKind::Image { .. })
         };
-        if version < VERSION && (of_today || spec.mounts.iter().any(is_of_today)) {
+        if version < MOUNTS_AND_CONFINEMENT && (of_today || spec.mounts.iter().any(is_of_today)) {
             return Err(Error::Refused(
                 "the pod's init is older than what the container asks for".to_owned(),
             ));
@@ -220,6 +239,6 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-fn make_parent(file: &Path) -> io::Result<()> {
+pub(super) fn make_parent(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), fs_err::create_dir_all)
 }

@@ -13,6 +13,7 @@ mod network;
 mod paths;
 mod placement;
 mod resources;
+mod root;
 mod security;
 mod support;
 mod userns;

@@ -3,5 +3,6 @@
 mod create;
 mod keep;
 mod remove;
+mod root;
 mod start;
 mod stop;

@@ -87,6 +87,10 @@ impl Shared {
         let namespace = sandbox.and_then(|sandbox| sandbox.network_namespace().ok());
         if entry.phase() == Phase::Ready {
             self.end_processes(entry).await?;
+            for container in entry.containers() {
+                // It is not started any more.
+                drop(container.take_root().await);
+            }
             self.settle_containers(entry, Ending::Killed).await;
             // The step is taken again by the next daemon, if this is lost.
             drop(entry.set_phase(&self.node.state, Phase::Ended));

@@ -14,7 +14,7 @@ use super::record::{ContainerRecord, Phase, SandboxRecord, to_wire};
 use super::stats::Look;
 use api::ContainerState;
 use auraed_api::runtime::v0 as api;
-use auraed_sandbox::Sandbox;
+use auraed_sandbox::{Root, Sandbox};
 use auraed_state::{State, StateError};
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{RwLock, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A write that is queued; it is done whether it is waited for or not.
@@ -207,6 +208,8 @@ pub(super) struct Container {
     /// Held by whoever makes, starts, changes or removes it.
     pub(super) turn: tokio::sync::Mutex<()>,
     look: Look,
+    /// Made, or being made, for its start.
+    root: Mutex<Option<JoinHandle<Option<Root>>>>,
     live: watch::Sender<ContainerLive>,
 }
 
@@ -231,6 +234,7 @@ impl Container {
             spec: Arc::new(spec),
             turn: tokio::sync::Mutex::default(),
             look: Look::default(),
+            root: Mutex::default(),
             live: watch::Sender::new(live),
         }
     }
@@ -242,6 +246,17 @@ impl Container {
     /// At its cgroup's use of processors.
     pub(super) fn look(&self) -> &Look {
         &self.look
+    }
+
+    /// Its root will be what this task makes.
+    pub(super) fn put_root(&self, making: JoinHandle<Option<Root>>) {
+        *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(making);
+    }
+
+    /// Its root, if it was made ahead and nobody has it yet.
+    pub(super) async fn take_root(&self) -> Option<Root> {
+        let making = self.root.lock().unwrap_or_else(PoisonError::into_inner).take();
+        making?.await.ok()?
     }
 
     pub(super) fn state(&self) -> ContainerState {

@@ -7,6 +7,7 @@ mod security;
 use super::error::SandboxError;
 use super::places::{ContainerPlace, Directories};
 use super::record::ContainerRecord;
+use crate::lowest;
 use crate::runtime::cdi;
 use api::NamespaceMode;
 use auraed_api::runtime::v0 as api;
@@ -114,7 +115,7 @@ pub(super) fn container(facts: &Facts) -> Result<ContainerSpec, SandboxError> {
         attempt: 0,
         id: spec.id.clone(),
         rootfs: Rootfs {
-            lowers: facts.images.lower_directories(image),
+            lowers: lowest::layers(&facts.images, image, &facts.directories.state),
             upper: place.upper(),
             work: place.work(),
             read_only: security.read_only_root,

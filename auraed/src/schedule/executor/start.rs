@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::node::Task;
 use crate::files;
+use crate::lowest;
 use crate::schedule::machine::{Input, Start, StartFailure};
 use crate::schedule::places::{Attempt, Places};
 use crate::schedule::record::RunRecord;
@@ -74,7 +75,7 @@ impl Task {
         let container = self.container(start.container);
         let place = self.places.attempt(container.name.as_str(), start.attempt);
         let places = spec::Places {
-            lowers: self.node.images.lower_directories(image),
+            lowers: lowest::layers(&self.node.images, image, &self.node.directories.state),
             upper: place.upper(),
             work: place.work(),
             exit: place.exit_record(),

@@ -1,4 +1,4 @@
-//! Writing down a container. Its directories are made by its start.
+//! Writing down a container.
 
 use crate::runtime::sandboxes::entry::{Container, Entry};
 use crate::runtime::sandboxes::error::SandboxError;
@@ -98,7 +98,9 @@ impl Shared {
         // Now that it is known its images stay: those that were removed in between are missed here.
         let facts = self.facts(container, whole.clone())?;
         // The file first: what is in SQLite can be started.
-        self.keep(facts).await?;
+        let planned = self.keep(facts).await?;
+        // While the disk is waited for.
+        self.make_root(entry, container, planned);
         let record = container.record();
         let row = ContainerRow {
             id: whole.id.clone(),
@@ -107,7 +109,7 @@ impl Shared {
             record: record.encode_to_vec(),
         };
         if let Err(error) = self.node.state.put_container(row).await {
-            self.remove_spec(&whole.sandbox, &whole.id).await;
+            self.remove_files(entry, container).await;
             return Err(error.into());
         }
         self.tell(RuntimeEventKind::Created, entry, container.id());

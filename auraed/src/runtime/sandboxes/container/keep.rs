@@ -31,8 +31,8 @@ impl Shared {
         })
     }
 
-    /// Makes sure that it could be started, and keeps the whole spec.
-    pub(super) async fn keep(&self, facts: Facts) -> Result<(), SandboxError> {
+    /// Makes sure that it could be started, and keeps the whole spec. Tells what would be started.
+    pub(super) async fn keep(&self, facts: Facts) -> Result<ContainerSpec, SandboxError> {
         blocking(move || {
             let planned = spec::container(&facts)?;
             check_mounts(&planned.mounts).map_err(|source| SandboxError::Sandbox {
@@ -47,7 +47,7 @@ impl Shared {
                 let path = directories.spec(&spec.sandbox, &spec.id);
                 files::replace(&path, &spec.encode_to_vec(), 0o600)
             });
-            written.map_err(|source| SandboxError::Files {
+            written.map(|()| planned).map_err(|source| SandboxError::Files {
                 action: "keep the spec of container",
                 id: spec.id,
                 source,

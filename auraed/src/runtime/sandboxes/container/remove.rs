@@ -56,9 +56,14 @@ impl Shared {
         self.node.state.remove_container(container.id()).await?;
         self.registry.forget_container(entry, container);
         self.tell(RuntimeEventKind::Removed, entry, container.id());
+        self.remove_files(entry, container).await;
+        Ok(())
+    }
+
+    pub(super) async fn remove_files(&self, entry: &Entry, container: &Container) {
+        drop(container.take_root().await);
         self.remove_spec(entry.id(), container.id()).await;
         let place = self.node.directories.container(entry.id(), container.id());
         self.discard(place.path().to_owned()).await;
-        Ok(())
     }
 }

@@ -37,10 +37,11 @@ impl Sandboxes {
 impl Shared {
     async fn start(&self, entry: &Entry, container: &Container) -> Result<(), SandboxError> {
         let sandbox = entry.sandbox()?;
+        let root = container.take_root().await;
         let started = match self.planned(container).await {
             Ok(spec) => match entry
                 .life
-                .run_until_cancelled(sandbox.start_container(spec))
+                .run_until_cancelled(sandbox.start_with_root(spec, root))
                 .await
             {
                 Some(Ok(run)) => Ok(run),
