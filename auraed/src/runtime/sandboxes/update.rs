@@ -51,7 +51,7 @@ impl Sandboxes {
         .await
     }
 
-    /// Changes the limits of a container; absent ones stay.
+    /// Changes the limits of a container; absent ones stay, and so does `oom_score_adj` of one that runs.
     ///
     /// # Errors
     /// [`SandboxError::Invalid`], [`SandboxError::NoContainer`], [`SandboxError::State`] for one that has ended, or what
@@ -68,10 +68,17 @@ impl Sandboxes {
         self.finish(async move {
             let _shared_turn = entry.turn.read().await;
             let _turn = container.turn.lock().await;
-            if container.state() != ContainerState::Created {
+            let mut wanted = resources;
+            if container.state() == ContainerState::Created {
+                let merged = spec::merged(&container.resources(), &wanted);
+                // There is no kernel yet that would refuse what contradicts what was there.
+                check::update(Some(&merged))?;
+            } else {
                 container.expect(ContainerState::Running)?;
+                // Its program got it at its start, and what that started has its own.
+                wanted.oom_score_adj = None;
                 let sandbox = entry.sandbox()?;
-                let limits = spec::limits(&resources);
+                let limits = spec::limits(&wanted);
                 sandbox
                     .update(container.id(), &limits)
                     .await
@@ -81,7 +88,7 @@ impl Sandboxes {
                         source: Box::new(source),
                     })?;
             }
-            let merged = spec::merged(&container.resources(), &resources);
+            let merged = spec::merged(&container.resources(), &wanted);
             shared
                 .record(&container, |live| {
                     live.record.resources = Some(merged);

@@ -31,6 +31,17 @@ async fn what_containers_use_is_told() {
         .await
         .unwrap();
     node.machine.until_file_contains("sandbox-logs", "done").await;
+    let request = api::ListContainersRequest::default();
+    let listed = node.client.containers().list_containers(request).await.unwrap();
+    for listed in listed.into_inner().containers {
+        // Who it is, and no more of its spec.
+        let spec = listed.spec.unwrap();
+        let whole = node.get_container(&spec.id).await.unwrap();
+        let known = whole.spec.unwrap();
+        assert_eq!((&spec.name, &spec.sandbox), (&known.name, &known.sandbox));
+        assert_eq!((listed.state, listed.image_id), (whole.state, whole.image_id));
+        assert!(!known.command.is_empty() && spec.command.is_empty() && spec.security.is_none());
+    }
     let first = node.container_stats("").await;
     assert_eq!(first.len(), 1, "only what runs is looked at: {first:?}");
     let cgroup = first[0].cgroup.unwrap();
@@ -136,6 +147,70 @@ async fn limits_change_under_what_runs() {
         .reopen_container_log(api::ReopenContainerLogRequest { id: "main".into() })
         .await;
     assert_eq!(reopened.unwrap_err().code(), Code::FailedPrecondition);
+    node.discard("pod").await;
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn limits_change_before_the_start_as_after_it() {
+    let Some(node) = Node::new("limits_change_before_the_start_as_after_it").await else {
+        return;
+    };
+    node.make(sandbox("pod")).await.unwrap();
+    let mut spec = container("main", "pod", "exec sleep 1000");
+    spec.resources = Some(api::LinuxResources {
+        memory_bytes: Some(64 << 20),
+        memory_swap_bytes: Some(64 << 20),
+        oom_score_adj: Some(500),
+        ..api::LinuxResources::default()
+    });
+    node.make_container(spec).await.unwrap();
+    let update = async |change: api::LinuxResources| {
+        let request = api::UpdateContainerRequest {
+            id: "main".into(),
+            resources: Some(change),
+        };
+        node.client.containers().update_container(request).await
+    };
+    let told = async || node.get_container("main").await.unwrap().resources.unwrap();
+    let less = api::LinuxResources {
+        memory_swap_bytes: Some(32 << 20),
+        ..api::LinuxResources::default()
+    };
+    // Memory and swap together would be less than memory.
+    assert_eq!(
+        update(less.clone()).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    assert_eq!(told().await.memory_swap_bytes, Some(64 << 20));
+    let more = api::LinuxResources {
+        memory_bytes: Some(128 << 20),
+        oom_score_adj: Some(600),
+        // As a caller says that it has no wish.
+        cpu_quota_us: Some(0),
+        cpuset_cpus: Some(String::new()),
+        ..api::LinuxResources::default()
+    };
+    update(more.clone()).await.unwrap();
+    node.start_container("main").await.unwrap();
+    let running = told().await;
+    assert_eq!(running.memory_bytes, Some(128 << 20));
+    assert_eq!((running.oom_score_adj, running.cpu_quota_us), (Some(600), None));
+    assert_eq!(running.cpuset_cpus, None);
+    let pid = node.get_container("main").await.unwrap().pid;
+    let score = || fs_err::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(score(), "600\n");
+    assert_eq!(update(less).await.unwrap_err().code(), Code::InvalidArgument);
+    // What is told is what is in force.
+    let other = api::LinuxResources {
+        oom_score_adj: Some(700),
+        ..more
+    };
+    update(other).await.unwrap();
+    assert_eq!(
+        (told().await.oom_score_adj, score()),
+        (Some(600), "600\n".to_owned())
+    );
     node.discard("pod").await;
     node.finish().await;
 }
