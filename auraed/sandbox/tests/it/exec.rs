@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use auraed_sandbox::{Error, Exec, ExecSpec, Sandbox, TerminalSize, User};
 use tokio::net::unix::pipe;
 
-use crate::support::{Fixture, PATIENCE, exit_of};
+use crate::support::{Fixture, PATIENCE, exit_of, wait_until};
 
 fn spec(args: &[&str]) -> ExecSpec {
     ExecSpec {
@@ -64,10 +64,11 @@ async fn output_of(mut exec: Exec) -> (String, String, i32) {
 
 async fn sleeper(fixture: &Fixture) -> Sandbox {
     let (sandbox, _) = fixture.sandbox().await;
-    sandbox
-        .start_container(fixture.script("main", "cd /tmp; sleep 1000"))
-        .await
-        .unwrap();
+    let main = fixture.script("main", "cd /tmp; sleep 1000");
+    let run = sandbox.start_container(main).await.unwrap();
+    // The shell takes a moment to become what it is to run.
+    let program = format!("/proc/{}/comm", run.pid.unwrap());
+    wait_until(|| fs_err::read_to_string(&program).unwrap() == "sleep\n");
     sandbox
 }
 

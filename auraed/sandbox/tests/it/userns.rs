@@ -10,7 +10,7 @@ use auraed_sandbox::{
     Propagation, Sandbox, SandboxSpec, Seccomp, StartError, TerminalSize, Tmpfs, User, UserNamespace,
 };
 
-use crate::support::{Fixture, code, exit_of, read_to_end};
+use crate::support::{Fixture, code, exit_of, read_to_end, wait_until};
 
 const FIRST: u32 = 131_072;
 const LENGTH: u32 = 65_536;
@@ -279,6 +279,7 @@ async fn programs_run_beside_and_terminals_are_the_users() {
     };
     let exec = sandbox.exec("main", terminal).await.unwrap();
     assert_eq!(read_to_end(&exec.stdout).await, "1000:5\r\n25 80\r\nx\r\n");
+    wait_until(|| fixture.output("main", "stdout").lines().count() == 3);
     sandbox.kill("main").await.unwrap();
     exit_of(&mut events, "main").await;
     let lines = fixture.output("main", "stdout");
@@ -382,7 +383,8 @@ async fn containers_share_pids_and_images_in_a_user_namespace() {
         .unwrap();
     let mut spec = fixture.script(
         "second",
-        "cat /proc/1/comm; grep -l sleep /proc/[0-9]*/comm | wc -l; ls /proc/1/root 2>/dev/null; kill -9 1
+        "cat /proc/1/comm; until grep -q sleep /proc/[0-9]*/comm; do :; done
+         grep -l sleep /proc/[0-9]*/comm | wc -l; ls /proc/1/root 2>/dev/null; kill -9 1
          cat /image/data/file /part/file; stat -c '%u %n' /image/bin/busybox /part/file; touch /image/x 2>/dev/null || echo read-only",
     );
     let image = |sub_path: &str, target: &str| Mount {
