@@ -1,13 +1,28 @@
-//! Whether the kernel confines programs by AppArmor profiles. The profile itself is taken on by the container's own process,
-//! at its execve.
+//! AppArmor: whether the kernel confines programs by profiles, and the profile of containers that ask for none in particular.
+//! A profile is taken on by the container's own process, at its execve.
+//!
+//! The default profile is loaded once a start, by AppArmor's own parser. It stays in the kernel, where containers that
+//! outlive a daemon are confined by it; so whether there is one is asked of the kernel, each time.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
 use crate::Error;
 
 const ENABLED: &str = "/sys/module/apparmor/parameters/enabled";
 /// The loaded profiles, a line each: `name (mode)`. Only where securityfs is mounted.
 const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+/// The profile of containers that ask for none in particular, and its rules.
+const DEFAULT: &str = "aurae-default";
+const RULES: &str = include_str!("apparmor/default.profile");
+const PARSER: &str = "apparmor_parser";
+/// Far more than compiling one profile takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer names are nobody's.
 const MAX_NAME: usize = 255;
 
@@ -16,8 +31,68 @@ pub fn is_enabled() -> bool {
     fs_err::read(Path::new(ENABLED)).is_ok_and(|text| text.first() == Some(&b'Y'))
 }
 
+/// The profile for a container that asks for none in particular; none where [`load_default`] could not load it.
+pub fn default_profile() -> Option<&'static str> {
+    let list = is_enabled().then(|| fs_err::read_to_string(PROFILES))?.ok()?;
+    is_listed(DEFAULT, &list).then_some(DEFAULT)
+}
+
+/// Loads the default profile, in place of one that an earlier daemon loaded. Whether there is one now: not on a kernel
+/// without AppArmor, nor where nobody can load profiles because there is no `apparmor_parser`.
+///
+/// # Errors
+/// The parser cannot be run, or refuses; with what it said.
+pub async fn load_default() -> io::Result<bool> {
+    if !is_enabled() {
+        return Ok(false);
+    }
+    let Some(parser) = find_parser() else {
+        return Ok(false);
+    };
+    tokio::time::timeout(PATIENCE, load(&parser))
+        .await
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the parser does not end")))
+        .map(|()| true)
+}
+
+async fn load(parser: &Path) -> io::Result<()> {
+    let mut child = Command::new(parser)
+        .args(["--replace", "--skip-cache", "--quiet"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(RULES.as_bytes()).await?;
+    }
+    let output = child.wait_with_output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!(
+        "{} ended with {}: {}",
+        parser.display(),
+        output.status,
+        said.trim()
+    )))
+}
+
+/// In the search path, else where distributions have it.
+fn find_parser() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let directories = std::env::split_paths(&path).chain(usual);
+    let mut places = directories.map(|directory| directory.join(PARSER));
+    places.find(|place| place.is_file())
+}
+
 /// Refuses a profile that no container can have here.
-pub(crate) fn check(profile: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Refused`]: it is not the name of one, not loaded, or this kernel has no AppArmor.
+pub fn check(profile: &str) -> Result<(), Error> {
     let fits = !profile.is_empty()
         && profile.len() <= MAX_NAME
         && !profile.chars().any(|char| char.is_control() || char == ' ');
@@ -56,6 +131,11 @@ mod tests {
         assert!(is_listed("/usr/bin/man", list));
         assert!(!is_listed("docker", list));
         assert!(!is_listed("", list));
+    }
+
+    #[test]
+    fn the_default_profile_has_its_name() {
+        assert!(RULES.contains(&format!("profile {DEFAULT} flags=")));
     }
 
     #[test]

@@ -139,12 +139,10 @@ fn check_security(problems: &mut Problems, security: &api::ProcessSecurity) {
     if let Some(profile) = localhost(problems, "security.seccomp", security.seccomp.as_ref()) {
         problems.path("security.seccomp.localhost", profile);
     }
-    if localhost(problems, "security.apparmor", security.apparmor.as_ref()).is_some() {
-        problems.require(
-            auraed_sandbox::apparmor::is_enabled(),
-            "security.apparmor",
-            "this node's kernel has no AppArmor: no profile can be loaded",
-        );
+    if let Some(profile) = localhost(problems, "security.apparmor", security.apparmor.as_ref())
+        && let Err(error) = auraed_sandbox::apparmor::check(profile)
+    {
+        problems.add("security.apparmor", error.to_string());
     }
     let selinux = security.selinux.as_ref();
     let wanted = selinux.is_some_and(|selinux| *selinux != api::SelinuxOptions::default());

@@ -61,10 +61,15 @@ pub(super) fn seccomp(security: &api::ProcessSecurity) -> Result<Seccomp, Sandbo
     }
 }
 
-/// The profile by name, if there is to be one.
+/// The profile by name, if there is to be one: the node's default where none is asked for, as far as the node has one.
 pub(super) fn apparmor(security: &api::ProcessSecurity) -> Option<String> {
-    let profile = security.apparmor.as_ref().filter(|_| !security.privileged)?;
-    (profile.kind() == Kind::Localhost).then(|| profile.localhost.clone())
+    let profile = security.apparmor.clone().unwrap_or_default();
+    match profile.kind() {
+        _ if security.privileged => None,
+        Kind::Unspecified => auraed_sandbox::apparmor::default_profile().map(str::to_owned),
+        Kind::Unconfined => None,
+        Kind::Localhost => Some(profile.localhost),
+    }
 }
 
 #[cfg(test)]
