@@ -16,13 +16,13 @@ use clap::Args;
 pub use report::Report;
 
 use crate::containerd::{self, Containerd, Oci};
-use crate::home;
 use crate::images::Store;
 use crate::network::NetworkNamespace;
 use crate::node::{Agent, Node, Options as NodeOptions, Plugins};
 use crate::process::Launch;
 use crate::registry::{self, Registry};
 use crate::scratch::Scratch;
+use crate::{apparmor, home};
 
 /// Pins the digest of an image that only its registry has.
 const LEFT_OUT: &str = "public image with digest should be pulled";
@@ -149,13 +149,14 @@ impl Ground {
         })
     }
 
-    /// auraed with cri-shim, and with network plugins if there are to be any.
+    /// auraed with cri-shim, with network plugins if there are to be any, and with AppArmor where the kernel has it.
     ///
     /// # Errors
     /// One does not come up.
     pub fn node(&self, plugins: Option<Plugins>) -> anyhow::Result<Node> {
         let options = NodeOptions {
             plugins,
+            apparmor: apparmor::is_enabled(),
             ..NodeOptions::new(&self.name).with(Agent::Kubelet)
         };
         let node = Node::start(&self.scratch, &self.network, options)?;
@@ -191,7 +192,10 @@ impl Ground {
         let report = self.scratch.path().join("log").join(format!("{name}.json"));
         let directory = self.scratch.path().join(format!("{name}.tmp"));
         fs_err::create_dir_all(&directory)?;
+        // Of the node, which has the ground's name.
+        let tools = self.scratch.path().join(&self.name).join("tools");
         let mut launch = Launch::new("critest", home::built("critest")?)
+            .looking_in(&tools)?
             // It does not remove all that it makes there.
             .env("TMPDIR", directory)
             .arg(format!("--runtime-endpoint=unix://{}", socket.display()))

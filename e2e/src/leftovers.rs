@@ -188,6 +188,7 @@ fn grows(path: &Path) -> bool {
         || text.starts_with("shim/")
         // Leases are counted among the traces of plugins.
         || text.starts_with("leases")
+        || text.starts_with("tools/")
         || (text.starts_with("kubelet/")
             && !text.starts_with("kubelet/root/pods/")
             && !text.starts_with("kubelet/log/"))

@@ -12,6 +12,7 @@
 //! the guard) and through both by `cargo xtask`. Every failure is an `anyhow::Error` that says which program and where
 //! its log is; tests panic with it.
 
+pub mod apparmor;
 pub mod bench;
 pub mod cluster;
 pub mod containerd;

@@ -6,6 +6,7 @@
 //!  DIR/state  DIR/run  DIR/log/pods      auraed's          cgroups  <run's name>-<node>
 //!  DIR/bridge/{identity,pki,kubeconfig}  kubelet-bridge's  network  bridge `aurae<i>`, 10.88.<4 i>.0/22, table `aurae<i>`
 //!  DIR/shim/{identity,cri.sock}          cri-shim's
+//!  DIR/tools                         programs that auraed finds before the machine's
 //!  DIR/kubelet                           kubelet's         cgroups  <run's name>-<node>-kubelet
 //! ```
 
@@ -29,7 +30,7 @@ use crate::cluster::Cluster;
 use crate::network::{NetworkNamespace, address};
 use crate::process::{Launch, MARK, Program, output, place_program};
 use crate::scratch::Scratch;
-use crate::{home, registry, sweep, wait};
+use crate::{apparmor, home, registry, sweep, wait};
 
 /// nobody and nogroup: who the bridge runs as.
 const NOBODY: (u32, u32) = (65534, 65534);
@@ -49,6 +50,8 @@ pub struct Options {
     pub agent: Agent,
     /// Whose network plugins make its pods' networks; none means auraed itself.
     pub plugins: Option<Plugins>,
+    /// Whether auraed finds Debian's parser of AppArmor profiles.
+    pub apparmor: bool,
 }
 
 /// What joins a node to a cluster.
@@ -68,6 +71,7 @@ impl Options {
             reserved: false,
             agent: Agent::Bridge,
             plugins: None,
+            apparmor: false,
         }
     }
 
@@ -121,7 +125,7 @@ impl Node {
         options: Options,
     ) -> anyhow::Result<Self> {
         let directory = scratch.path().join(&options.name);
-        for below in ["state", "run", "log/pods", "bridge/pki", "manifests"] {
+        for below in ["state", "run", "log/pods", "bridge/pki", "manifests", "tools"] {
             fs_err::create_dir_all(directory.join(below))?;
         }
         let node = Self {
@@ -135,6 +139,9 @@ impl Node {
             auraed: Mutex::new(None),
         };
         node.prepare_plugins()?;
+        if node.options.apparmor {
+            apparmor::write_tools(&node.tools())?;
+        }
         fs_err::write(node.config(), node.configuration()?)?;
         node.start_auraed()?;
         Ok(node)
@@ -221,8 +228,8 @@ level = \"{level}\"
     pub fn start_auraed(&self) -> anyhow::Result<()> {
         let launch = Launch::new("auraed", home::product("auraed")?)
             .arg("--config")
-            .arg(self.config());
-        let launch = self.with_tools(launch)?;
+            .arg(self.config())
+            .looking_in(&self.tools())?;
         let program = self.network.spawner().launch(&launch, &self.log("auraed"))?;
         wait::blocking(PATIENCE, "auraed's socket", || {
             program.check()?;
@@ -395,6 +402,11 @@ level = \"{level}\"
     /// Its address.
     pub fn address(&self) -> Ipv4Addr {
         address(self.index)
+    }
+
+    /// Programs that auraed finds before the machine's.
+    fn tools(&self) -> PathBuf {
+        self.directory.join("tools")
     }
 
     /// Everything of the node is below it.

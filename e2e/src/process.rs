@@ -5,7 +5,7 @@
 //! killed. A [`Program`] is one child: its log is a file, and dropping it kills it by its pid and reaps it.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,6 +63,16 @@ impl Launch {
         self.environment
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
+    }
+
+    /// Looks for programs that it calls in this directory first.
+    ///
+    /// # Errors
+    /// The directory's name holds a colon.
+    pub fn looking_in(self, directory: &Path) -> anyhow::Result<Self> {
+        let given = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&given));
+        Ok(self.env("PATH", std::env::join_paths(path).context("the search path")?))
     }
 
     /// Runs it as this user and group, without supplementary groups.
@@ -304,6 +314,26 @@ pub fn place_program(source: &Path, target: &Path) -> anyhow::Result<()> {
                 .arg(source)
                 .arg(target),
         )?;
+    }
+    Ok(())
+}
+
+/// Writes a program that is a script. By another process, for the reason of [`place_program`].
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_script(path: &Path, content: &str) -> anyhow::Result<()> {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("starting sh")?;
+    let mut input = writer.stdin.take().context("no input")?;
+    input.write_all(content.as_bytes()).context("writing a script")?;
+    drop(input);
+    if !writer.wait()?.success() {
+        bail!("cannot write {}", path.display());
     }
     Ok(())
 }

@@ -8,15 +8,13 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use super::Node;
 use crate::home;
-use crate::process::Launch;
+use crate::process::write_script;
 
 /// Whose network plugins a node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -86,7 +84,6 @@ impl Node {
         fs_err::create_dir_all(&place)?;
         fs_err::write(place.join("10-net.conflist"), self.network_list(plugins))?;
         if plugins == Plugins::Debian {
-            fs_err::create_dir_all(self.tools())?;
             write_iptables(&self.tools().join("iptables"))?;
         }
         Ok(())
@@ -117,20 +114,6 @@ impl Node {
     /// How the addresses begin that plugins give to its first pods.
     pub fn plugins_prefix(&self) -> String {
         format!("10.92.{}.", u16::from(self.index) * 4)
-    }
-
-    fn tools(&self) -> PathBuf {
-        self.directory.join("tools")
-    }
-
-    /// auraed's command line with a search path on which its plugins find what they call.
-    pub(super) fn with_tools(&self, launch: Launch) -> anyhow::Result<Launch> {
-        if self.options.plugins != Some(Plugins::Debian) {
-            return Ok(launch);
-        }
-        let given = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::iter::once(self.tools()).chain(std::env::split_paths(&given));
-        Ok(launch.env("PATH", std::env::join_paths(path).context("the search path")?))
     }
 
     /// Each thing that plugins have for a pod: leases, records of auraed's, interfaces, rules. Empty where they have none,
@@ -180,8 +163,7 @@ fn names(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The tree's iptables with the tree's libraries. Written by another process: a descriptor of ours that a child of another
-/// test has for a moment would make it busy.
+/// The tree's iptables with the tree's libraries.
 fn write_iptables(path: &Path) -> anyhow::Result<()> {
     let tree = tree();
     let libraries = tree.join("usr/lib/x86_64-linux-gnu");
@@ -191,17 +173,5 @@ fn write_iptables(path: &Path) -> anyhow::Result<()> {
         tree.join("lib/x86_64-linux-gnu").display(),
         tree.join("usr/sbin/xtables-nft-multi").display(),
     );
-    let mut writer = Command::new("sh")
-        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("starting sh")?;
-    writer
-        .stdin
-        .take()
-        .context("no input")?
-        .write_all(script.as_bytes())?;
-    ensure!(writer.wait()?.success(), "writing {}", path.display());
-    Ok(())
+    write_script(path, &script)
 }

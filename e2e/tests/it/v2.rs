@@ -2,18 +2,21 @@
 //! that `AURAE_V2_KERNEL` names, else `shared/tools/v2-kernel` beside the repository.
 //!
 //! The kernel reads this machine's root under an overlay of its own, so everything is run there by one script that says
-//! what it sees on standard output.
+//! what it sees on standard output. It has AppArmor, which it is told at its start to use.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use e2e::home;
+use e2e::process::write_script;
 use e2e::skip::skipped;
 use e2e::suite::{Ground, on_ground, with_images};
 
 /// Seconds for boot, pods and all; fork and exec are several times slower there.
-const LIMIT: &str = "300";
+const LIMIT: u32 = 300;
+/// Of memory.
+const SIZE: &str = "2G";
 
 /// The tool, or the word that the test is skipped without it.
 pub(crate) fn tool(test: &str) -> Option<PathBuf> {
@@ -27,6 +30,54 @@ pub(crate) fn tool(test: &str) -> Option<PathBuf> {
         );
     }
     found
+}
+
+/// Boots the kernel, runs a command on it, and gives what that said. Its /tmp is another; everything else is read from this
+/// machine's root.
+///
+/// # Errors
+/// It cannot be booted, or the command is not done in time or fails; with what it said.
+pub(crate) fn boot(tool: &Command, size: &str, seconds: u32, command: &[&str]) -> anyhow::Result<String> {
+    let mut limited = Command::new("timeout");
+    limited
+        .args(["--kill-after=5", &seconds.to_string()])
+        .arg(tool.get_program())
+        .args(["-m", size, "--"])
+        .args(command)
+        .envs(tool.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(std::process::Stdio::null());
+    let output = limited.output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{}: {said}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(said)
+}
+
+/// The tool with a kernel that uses AppArmor: it has no option for that, so it is given another program to boot, which is
+/// its own kernel with one more word. None where its kernel is not where it keeps it.
+///
+/// # Errors
+/// The program cannot be written.
+pub(crate) fn with_apparmor(tool: &Path, place: &Path) -> anyhow::Result<Option<Command>> {
+    let home = match std::env::var_os("V2_KERNEL_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("no HOME")?).join(".cache/v2-kernel"),
+    };
+    let (kernel, modules) = (home.join("linux"), home.join("modroot"));
+    if !kernel.is_file() || !modules.is_dir() {
+        return Ok(None);
+    }
+    fs_err::create_dir_all(place)?;
+    std::os::unix::fs::symlink(modules, place.join("modroot"))?;
+    let script = format!("#!/bin/sh\nexec {} \"$@\" lsm=apparmor\n", kernel.display());
+    write_script(&place.join("linux"), &script)?;
+    let mut command = Command::new(tool);
+    command.env("V2_KERNEL_HOME", place);
+    Ok(Some(command))
 }
 
 /// Checks after each step, so that the first that fails ends the run with its line.
@@ -151,21 +202,14 @@ fn a_pods_life_on_cgroup_v2() {
     let Some(tool) = tool(name) else { return };
     on_ground(name, async |ground| {
         let script = script(ground)?;
-        // /tmp is another there; the script and the programs are read from this machine's root.
-        let mut command = Command::new("timeout");
-        command
-            .args(["--kill-after=5", LIMIT])
-            .arg(tool)
-            .args(["-m", "2G", "--", "bash"])
-            .arg(script);
-        let output = command.stdin(std::process::Stdio::null()).output()?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        ensure!(
-            output.status.success() && said.contains("step: done"),
-            "{said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        for line in ["memory.max 67108864", "cpu.max 50000 100000", "alive"] {
+        let command = ["bash", script.to_str().context("a path")?];
+        let said = boot(&Command::new(tool), SIZE, LIMIT, &command)?;
+        for line in [
+            "step: done",
+            "memory.max 67108864",
+            "cpu.max 50000 100000",
+            "alive",
+        ] {
             ensure!(said.contains(line), "{line} is not in:\n{said}");
         }
         Ok(())

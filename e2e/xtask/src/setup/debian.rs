@@ -32,7 +32,7 @@ pub(super) enum Extent {
 }
 
 /// What is unpacked together: a directory of the cache, and packages.
-const TREES: [(&str, &[&str], Extent); 5] = [
+const TREES: [(&str, &[&str], Extent); 6] = [
     ("busybox", &["busybox-static"], Extent::Named),
     ("docker-registry", &["docker-registry"], Extent::Named),
     (
@@ -65,6 +65,8 @@ const TREES: [(&str, &[&str], Extent); 5] = [
         ],
         Extent::Named,
     ),
+    // What loads AppArmor's profiles, where a kernel has that.
+    ("apparmor", &["apparmor"], Extent::Named),
     // What Kubernetes' test images have beside busybox.
     (
         "tools",
