@@ -153,9 +153,7 @@ fn manifest_of(digest: &Digest, manifest: &ImageManifest) -> Result<Manifest, Do
         digest: digest.clone(),
         reason,
     };
-    if manifest.layers().len() > LAYERS {
-        return Err(refused(format!("it has more than {LAYERS} layers")));
-    }
+    check_count(digest, manifest.layers().len())?;
     for layer in manifest.layers() {
         let media_type = layer.media_type().to_string();
         if !is_layer(&media_type) {
@@ -175,6 +173,17 @@ fn manifest_of(digest: &Digest, manifest: &ImageManifest) -> Result<Manifest, Do
         .collect::<Result<_, _>>()
         .map_err(refused)?;
     Ok(Manifest { config, layers })
+}
+
+/// Checks that an image has no more layers than overlayfs takes. `digest` names its manifest.
+pub(crate) fn check_count(digest: &Digest, layers: usize) -> Result<(), DocumentError> {
+    if layers <= LAYERS {
+        return Ok(());
+    }
+    Err(DocumentError::Refused {
+        digest: digest.clone(),
+        reason: format!("it has more than {LAYERS} layers"),
+    })
 }
 
 /// Layers of OCI and docker, whatever they are packed with; nothing encrypted, and no artifacts.

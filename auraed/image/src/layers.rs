@@ -65,7 +65,9 @@ impl Layers {
             usage: Arc::default(),
             publishing: Arc::default(),
         };
-        for name in layers.names()?.into_iter().filter(|name| name != EMPTY) {
+        // What is not whole takes no part; it is removed once it is known what is used.
+        let whole = |name: &String| name != EMPTY && layers.exists(name);
+        for name in layers.names()?.into_iter().filter(whole) {
             let usage = layers.read_usage(&name)?;
             layers.counted().insert(name, usage);
         }
@@ -292,6 +294,19 @@ mod tests {
             layers.collect(used).unwrap();
         });
         assert!(layers.exists("new"));
+    }
+
+    #[test]
+    fn what_is_no_layer_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Layers::open(directory.path()).unwrap());
+        let stray = directory.path().join("layers/stray");
+        fs_err::write(&stray, "x").unwrap();
+        fs_err::create_dir(directory.path().join("layers/hollow")).unwrap();
+        let layers = Layers::open(directory.path()).unwrap();
+        assert_eq!(layers.usage(), Usage::default());
+        layers.collect(BTreeSet::new).unwrap();
+        assert_eq!(layers.names().unwrap(), [EMPTY]);
     }
 
     #[test]

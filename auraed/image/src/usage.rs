@@ -58,7 +58,7 @@ impl Usage {
 }
 
 /// Bytes of paths that wait.
-const TODO: usize = 64 * 1024 * 1024;
+const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -67,8 +67,8 @@ struct Walk {
     usage: Usage,
     device: u64,
     left: u64,
-    todo: Vec<Vec<u8>>,
-    todo_bytes: usize,
+    waiting: Vec<Vec<u8>>,
+    waiting_bytes: usize,
     /// Inodes with several names that were seen.
     seen: HashSet<u64>,
 }
@@ -79,16 +79,16 @@ impl Walk {
             usage: allocated(root),
             device: root.st_dev,
             left: most,
-            todo: Vec::new(),
-            todo_bytes: 0,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
             seen: HashSet::new(),
         }
     }
 
     /// The next directory to read. The way to a deep one costs the kernel as much as some entries.
     fn next(&mut self) -> Option<Vec<u8>> {
-        let path = self.todo.pop()?;
-        self.todo_bytes -= path.len();
+        let path = self.waiting.pop()?;
+        self.waiting_bytes -= path.len();
         self.left = self.left.saturating_sub(path.len() as u64 / 64);
         (self.left > 0).then_some(path)
     }
@@ -100,7 +100,7 @@ impl Walk {
             if name == c"." || name == c".." {
                 continue;
             }
-            if self.left == 0 || self.todo_bytes > TODO {
+            if self.left == 0 || self.waiting_bytes > MOST_WAITING_BYTES {
                 self.left = 0;
                 return Ok(());
             }
@@ -122,8 +122,8 @@ impl Walk {
                 below.extend_from_slice(path);
                 below.extend_from_slice(name.to_bytes());
                 below.push(b'/');
-                self.todo_bytes += below.len();
-                self.todo.push(below);
+                self.waiting_bytes += below.len();
+                self.waiting.push(below);
             }
         }
         Ok(())

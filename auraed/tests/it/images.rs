@@ -5,11 +5,15 @@ use crate::machine::{Machine, PATIENCE};
 use crate::node::{Node, pod, shell};
 use auraed_api::runtime::v0 as api;
 use auraed_api::runtime::v0::RestartPolicy;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
 use tonic::{Code, Status};
 
 impl Node {
@@ -71,16 +75,28 @@ impl Node {
     }
 }
 
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(
-        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
-        "not in time: {what}"
-    );
+/// Waits until a condition holds, and looks whenever something happens to an entry of a directory.
+async fn until(directory: &Path, what: &str, mut condition: impl FnMut() -> bool) {
+    let events = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+    let wanted = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MODIFY | WatchFlags::MOVE;
+    inotify::add_watch(&events, directory, wanted).unwrap();
+    let events = Arc::new(events);
+    while !condition() {
+        let events = Arc::clone(&events);
+        let happened = tokio::task::spawn_blocking(move || next(&events)).await;
+        assert!(happened.unwrap(), "nothing happened: {what}");
+    }
+}
+
+/// Takes up what happened; false if nothing did.
+fn next(events: &OwnedFd) -> bool {
+    let patience = Timespec::try_from(PATIENCE).unwrap();
+    if poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&patience)) == Ok(0) {
+        return false;
+    }
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+    while rustix::io::read(events, &mut buffer).is_ok() {}
+    true
 }
 
 async fn configured(test: &str, config: &str) -> Option<Node> {
@@ -204,21 +220,24 @@ async fn an_image_that_is_used_goes_with_its_last_container() {
     assert_eq!(node.layers(), 1);
     let request = api::RemoveSandboxRequest { id: "box".into() };
     node.client.sandboxes().remove_sandbox(request).await.unwrap();
-    eventually("the layer is gone", || node.layers() == 0).await;
+    let layers = node.machine.path("state/images/layers");
+    until(&layers, "the layer is gone", || node.layers() == 0).await;
     node.finish().await;
 }
 
 /// A registry of files: what busybox serves, on loopback of the machine.
 struct Files {
     server: Child,
-    layer_bytes: u64,
+    layer: Vec<u8>,
+    /// Where it is served from.
+    blob: PathBuf,
 }
 
 const PORT: u16 = 5000;
 
 impl Files {
-    /// Serves `app:1` of one large layer that no packing makes smaller.
-    fn serve(machine: &Machine, layer_bytes: usize) -> Files {
+    /// Serves `app:1` of one large layer that no packing makes smaller, and of that its beginning alone for now.
+    fn serve(machine: &Machine, layer_bytes: usize, beginning: usize) -> Files {
         let root = machine.path("registry");
         let mut state = 0x2545_F491_4F6C_DD1D_u64;
         let mut content = Vec::with_capacity(layer_bytes + 8);
@@ -253,18 +272,21 @@ impl Files {
             fs_err::write(path, bytes).unwrap();
         };
         put(root.join("v2/app/manifests/1"), manifest.to_string().as_bytes());
-        for bytes in [&config, &layer] {
-            put(root.join("v2/app/blobs").join(digest(bytes)), bytes);
-        }
+        let blobs = root.join("v2/app/blobs");
+        put(blobs.join(digest(&config)), &config);
+        let blob = blobs.join(digest(&layer));
+        put(blob.clone(), &layer[..beginning]);
         let mut server = machine.inside("busybox");
         server
             .args(["httpd", "-f", "-p", &format!("127.0.0.1:{PORT}"), "-h"])
             .arg(root);
         let server = server.stdin(Stdio::null()).spawn().unwrap();
-        Files {
-            server,
-            layer_bytes: layer.len() as u64,
-        }
+        Files { server, layer, blob }
+    }
+
+    /// Serves the whole layer.
+    fn complete(&self) {
+        fs_err::write(&self.blob, &self.layer).unwrap();
     }
 
     fn request() -> api::PullImageRequest {
@@ -309,7 +331,8 @@ async fn a_pull_goes_on_after_the_daemon_was_killed_and_leaves_no_credentials() 
     let Some(mut node) = Node::new(test).await else {
         return;
     };
-    let files = Files::serve(&node.machine, 200 << 20);
+    let beginning = 48 << 20;
+    let files = Files::serve(&node.machine, 96 << 20, beginning);
     let pulling = {
         let client = node.client.clone();
         tokio::spawn(async move {
@@ -322,28 +345,28 @@ async fn a_pull_goes_on_after_the_daemon_was_killed_and_leaves_no_credentials() 
     let kept = || {
         let entries = fs_err::read_dir(&partial).into_iter().flatten();
         entries
-            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            // One may go in between.
+            .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
             .sum::<u64>()
     };
-    eventually("some of the layer is here", || kept() > 40 << 20).await;
+    // More does not come, however late this is seen.
+    until(&partial, "the beginning is here", || kept() == beginning as u64).await;
     node.machine.kill().await;
     let (here, before) = (kept(), Files::carried(&node.machine));
-    assert!(
-        here < files.layer_bytes,
-        "the pull was too fast to be interrupted"
-    );
+    assert_eq!(here, beginning as u64);
     assert!(pulling.await.unwrap().is_err());
 
+    files.complete();
     node.restart().await;
     let image = node.pull(Files::request()).await.unwrap();
     let carried = Files::carried(&node.machine) - before;
-    let most = files.layer_bytes - here + (10 << 20);
+    let whole = files.layer.len() as u64;
+    let most = whole - here + (10 << 20);
     assert!(
         carried < most,
-        "{carried} bytes, though {here} of {} were here",
-        files.layer_bytes
+        "{carried} bytes, though {here} of {whole} were here"
     );
-    eventually("the part is gone", || kept() == 0).await;
+    until(&partial, "the part is gone", || kept() == 0).await;
     assert_eq!(image.tags, [Files::request().reference]);
 
     // Once it is here it still asks the registry, which has moved on.

@@ -39,9 +39,12 @@ pub(super) fn images(spool: &Spool, default: Option<&Reference>) -> Result<Vec<F
 
 fn found(spool: &Spool, image: Saved, default: Option<&Reference>) -> Result<Found, Failure> {
     let config = spool.read(&image.config)?;
+    let wanted = image.layers.unwrap_or_default();
+    // Before each of them is digested.
+    document::check_count(&Digest::sha256(&config), wanted.len()).map_err(document_error)?;
     let mut layers = Vec::new();
     let mut blobs = Vec::new();
-    for layer in image.layers.unwrap_or_default() {
+    for layer in wanted {
         let (path, size) = spool.find(&layer)?;
         layers.push(Blob {
             digest: digest_of(path).map_err(file_error(path))?,

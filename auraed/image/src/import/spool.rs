@@ -13,6 +13,8 @@ use crate::unpack::{Archive, Entry, EntryKind};
 
 /// Files of an archive: documents and layers.
 const FILES: u64 = 100_000;
+/// Their names, in bytes altogether.
+const NAMES: usize = 16 * 1024 * 1024;
 /// Symlinks from one file of an archive to another.
 const LINKS: usize = 8;
 
@@ -22,6 +24,8 @@ pub(crate) struct Spool {
     directory: PathBuf,
     /// Files that were written, each with its own number.
     written: u64,
+    /// Bytes of names, also of those that came before.
+    names: usize,
     files: HashMap<String, (PathBuf, u64)>,
     /// Old dockers write a layer that comes twice as a symlink.
     links: HashMap<String, String>,
@@ -35,6 +39,7 @@ impl Spool {
         let mut spool = Spool {
             directory,
             written: 0,
+            names: 0,
             files: HashMap::new(),
             links: HashMap::new(),
         };
@@ -48,6 +53,10 @@ impl Spool {
 
     fn take(&mut self, entry: &Entry, archive: &mut impl Read) -> Result<(), Failure> {
         let name = clean(&String::from_utf8_lossy(&entry.path));
+        self.names += name.len() + entry.link.len();
+        if self.names > NAMES {
+            return Err(ArchiveError::Refused(format!("its names have more than {NAMES} bytes")).into());
+        }
         match entry.kind {
             EntryKind::File if entry.sparse.is_some() => {
                 return Err(ArchiveError::Refused(format!("its file {name:?} is sparse")).into());
@@ -184,5 +193,29 @@ mod tests {
         ] {
             assert_eq!(clean(name), expected);
         }
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut bytes = Vec::new();
+        let mut name = tar::Header::new_gnu();
+        name.set_entry_type(tar::EntryType::GNULongName);
+        name.set_size(4096);
+        name.set_cksum();
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        link.set_cksum();
+        for number in 0..NAMES / 4000 {
+            bytes.extend(name.as_bytes());
+            let mut text = format!("{number}-").into_bytes();
+            text.resize(4095, b'n');
+            bytes.extend(text.iter().chain(&[0]));
+            bytes.extend(link.as_bytes());
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let ingest = Ingest::open(directory.path().join("ingest")).unwrap();
+        let refused = Spool::receive(bytes.as_slice(), &ingest).unwrap_err();
+        assert!(refused.to_string().contains("its names"), "{refused}");
     }
 }

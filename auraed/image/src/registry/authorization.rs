@@ -33,12 +33,12 @@ pub(super) enum Challenge {
     Unknown,
 }
 
-#[derive(Deserialize)]
+/// Either may be missing, null or empty.
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct TokenAnswer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
 /// Bearer before Basic, where both are offered.
@@ -193,18 +193,13 @@ async fn token(response: Response, realm: &Url) -> Result<String, FetchError> {
         }
     }
     let bytes = read_bounded(response, realm, TOKEN_LIMIT).await?;
-    let answer = serde_json::from_slice(&bytes).unwrap_or(TokenAnswer {
-        token: String::new(),
-        access_token: String::new(),
-    });
-    match (answer.token, answer.access_token) {
-        (token, _) if !token.is_empty() => Ok(token),
-        (_, token) if !token.is_empty() => Ok(token),
-        _ => Err(FetchError::TokenService {
-            url,
-            reason: "its answer holds no token",
-        }),
-    }
+    let answer: TokenAnswer = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut tokens = answer.token.into_iter().chain(answer.access_token);
+    let token = tokens.find(|token| !token.is_empty());
+    token.ok_or(FetchError::TokenService {
+        url,
+        reason: "its answer holds no token",
+    })
 }
 
 fn basic(username: &str, password: &str) -> HeaderValue {

@@ -339,7 +339,7 @@ async fn a_refresh_token_is_redirected_within_its_token_service_alone() {
         let location = location.to_owned();
         let service = Server::start(move |request| {
             if request.line() == "POST /moved" && request.body.contains("refresh_token=r1") {
-                return Reply::ok(r#"{"access_token": "t0ken"}"#);
+                return Reply::ok(r#"{"token": null, "access_token": "t0ken"}"#);
             }
             Reply::status("307 Temporary Redirect").header("location", &location)
         })

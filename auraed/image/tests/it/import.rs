@@ -192,6 +192,29 @@ async fn an_index_in_a_layout_gives_the_image_of_this_platform() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_docker_archive_has_no_more_layers_than_other_images() {
+    let node = Node::new(Vec::new()).await;
+    let layers = vec![tar(&[("a", "1")]); 500];
+    let built = image(&layers, Packing::Plain);
+    let mut files = docker(&built, json!(null));
+    // All of them are one file.
+    let manifest = String::from_utf8(files[0].1.clone()).unwrap();
+    let first = "layer0/layer.tar";
+    let manifest = (1..500).fold(manifest, |manifest, number| {
+        manifest.replace(&format!("\"layer{number}/layer.tar\""), &format!("\"{first}\""))
+    });
+    files[0].1 = manifest.into_bytes();
+    files.truncate(3);
+    let error = import(&node, archive(&files), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{}", chain(&error));
+    assert!(
+        chain(&error).contains("more than 499 layers"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn archives_that_cannot_be_used_say_why() {
     let node = Node::new(Vec::new()).await;
     let built = small("x");
