@@ -5,7 +5,7 @@ use std::path::Path;
 use cri_api::v1 as cri;
 use tonic::Code;
 
-use crate::node::{on_node, on_own_node};
+use crate::node::{Cri, on_node, on_own_node, sandbox_config};
 
 #[test]
 fn it_says_who_it_is() {
@@ -46,17 +46,77 @@ fn it_is_ready_and_has_a_default_handler() {
     });
 }
 
-#[test]
-fn addresses_of_pods_are_heard_of() {
-    on_node("addresses_of_pods_are_heard_of", async |mut cri| {
-        let request = cri::UpdateRuntimeConfigRequest {
-            runtime_config: Some(cri::RuntimeConfig {
-                network_config: Some(cri::NetworkConfig {
-                    pod_cidr: "10.244.0.0/24".into(),
-                }),
+fn pod_cidr(text: &str) -> cri::UpdateRuntimeConfigRequest {
+    cri::UpdateRuntimeConfigRequest {
+        runtime_config: Some(cri::RuntimeConfig {
+            network_config: Some(cri::NetworkConfig {
+                pod_cidr: text.into(),
             }),
+        }),
+    }
+}
+
+#[test]
+fn subnets_that_are_none_are_refused_and_none_is_accepted() {
+    let name = "subnets_that_are_none_are_refused_and_none_is_accepted";
+    on_node(name, async |mut cri| {
+        for wrong in [
+            "10.244.0.0",
+            "10.244.0.0/31",
+            "10.1.0.0/24,10.2.0.0/24",
+            ",",
+            "fd00::/64",
+        ] {
+            let refused = cri.runtime.update_runtime_config(pod_cidr(wrong)).await;
+            assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{wrong}");
+        }
+        for nothing in [cri::UpdateRuntimeConfigRequest::default(), pod_cidr("")] {
+            cri.runtime.update_runtime_config(nothing).await.unwrap();
+        }
+        // This node's configuration names another one.
+        cri.runtime
+            .update_runtime_config(pod_cidr("10.244.0.0/24"))
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn pods_get_addresses_of_the_subnet_that_the_cluster_assigns() {
+    let name = "pods_get_addresses_of_the_subnet_that_the_cluster_assigns";
+    on_own_node(name, "cidr", async |node, mut cri| {
+        let config = fs_err::read_to_string(node.config()).unwrap();
+        let unnamed: Vec<_> = config
+            .lines()
+            .filter(|line| !line.starts_with("subnet"))
+            .collect();
+        fs_err::write(node.config(), unnamed.join("\n")).unwrap();
+        node.kill_auraed();
+        node.start_auraed().unwrap();
+        let address = async |cri: &mut Cri, id: &str| {
+            let status = cri.sandbox_status(id).await.unwrap().status.unwrap();
+            status.network.unwrap().ip
         };
-        cri.runtime.update_runtime_config(request).await.unwrap();
+        let config = sandbox_config("before");
+        let before = cri.run_sandbox(&config).await;
+        let kept = address(&mut cri, &before).await;
+        assert!(kept.starts_with("10.88."), "{kept}");
+
+        let told = pod_cidr("10.244.7.0/24,fd00:7::/64");
+        for _ in 0..2 {
+            cri.runtime.update_runtime_config(told.clone()).await.unwrap();
+        }
+        let after = cri.run_sandbox(&sandbox_config("after")).await;
+        assert_eq!(address(&mut cri, &after).await, "10.244.7.2");
+        node.kill_auraed();
+        node.start_auraed().unwrap();
+        assert_eq!(address(&mut cri, &before).await, kept);
+        let later = cri.run_sandbox(&sandbox_config("later")).await;
+        assert_eq!(address(&mut cri, &later).await, "10.244.7.3");
+        for id in [before, after, later] {
+            cri.stop_sandbox(&id).await;
+            cri.remove_sandbox(&id).await;
+        }
     });
 }
 
