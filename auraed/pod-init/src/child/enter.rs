@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::process::setsid;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
+use super::start::adjust_oom_score;
 use super::{Last, Progress, Streams, Users, become_program, end, report, stdio, tree};
 use crate::cgroup;
 use crate::fault::{Blame, Result};
@@ -37,6 +38,8 @@ fn try_enter(entry: &Entry<'_>) -> Result<Infallible> {
         .users
         .map_or(Ok(super::STATUS as u32 + 1), |users| users.keep())?;
     cgroup::join(entry.cgroups).blame_node("join the cgroup")?;
+    // The pod init's own is the daemon's, which is the last to be killed.
+    adjust_oom_score(entry.process.oom_score_adj)?;
     // Network, IPC and hostname are the pod's, and so the pod init's.
     let namespaces =
         ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::CONTROL_GROUP | ThreadNameSpaceType::PROCESS_ID;

@@ -104,9 +104,11 @@ async fn a_program_has_the_containers_limits_or_fewer() {
     let mut main = fixture.script("main", "sleep 1000");
     main.no_new_privileges = true;
     main.env.push("WHO=main".to_owned());
+    main.oom_score_adj = 321;
     sandbox.start_container(main).await.unwrap();
     let script = "grep -E 'CapBnd|CapEff|NoNewPrivs|Seccomp:' /proc/self/status; cat /proc/self/cgroup > /tmp/mine; \
-                  cat /proc/1/cgroup | diff - /tmp/mine 2>/dev/null; id -u; echo $WHO; unshare -m true; echo $?";
+                  cat /proc/1/cgroup | diff - /tmp/mine 2>/dev/null; id -u; echo $WHO; unshare -m true; echo $?; \
+                  cat /proc/self/oom_score_adj";
     let exec = sandbox
         .exec(
             "main",
@@ -122,8 +124,7 @@ async fn a_program_has_the_containers_limits_or_fewer() {
         .await
         .unwrap();
     let (stdout, ..) = output_of(exec).await;
-    let expected =
-        "CapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n1000\nexec\n1\n";
+    let expected = "CapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n1000\nexec\n1\n321\n";
     assert_eq!(stdout, expected);
     fixture.finish(sandbox).await;
 }
