@@ -96,7 +96,9 @@ mod tests {
         assert_eq!(flags.listen, PathBuf::from("/run/cri-shim/cri.sock"));
         // Where an ordinary user may make it: systemd gives it this directory.
         let unit = include_str!("../cri-shim.service");
-        let directory = unit.lines().find_map(|line| line.strip_prefix("RuntimeDirectory="));
+        let directory = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("RuntimeDirectory="));
         let directory = directory.map(|name| PathBuf::from("/run").join(name));
         assert_eq!(flags.listen.parent(), directory.as_deref());
         assert!(flags.command.is_none());
