@@ -204,6 +204,44 @@ async fn a_configuration_counts_from_the_moment_that_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_subnet_that_becomes_the_plugins_is_given_up() {
+    let name = "a_subnet_that_becomes_the_plugins_is_given_up";
+    let Some(mut machine) = machine(name, "auto") else {
+        return;
+    };
+    machine.start().await;
+    let Some(node) = Node::on(machine).await else {
+        return;
+    };
+    let assign = async || {
+        let request = api::AssignPodSubnetsRequest {
+            subnets: vec!["10.124.0.0/24".into()],
+        };
+        let assigned = node.client.runtime().assign_pod_subnets(request).await;
+        assigned.unwrap().into_inner().r#use()
+    };
+    let gateways = || {
+        let mut list = node.machine.inside("ip");
+        let list = list.args(["-4", "-o", "address"]).output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        let lines = list.lines().filter(|line| line.contains("10.124.0.1/24"));
+        lines
+            .map(|line| line.split_whitespace().nth(1).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(assign().await, api::PodSubnetUse::Served);
+    assert_eq!(gateways(), ["aurae-it"]);
+    // Their bridge is of the very subnet that the cluster assigned, as many networks' are.
+    configure(&node.machine, "1.0.0");
+    make(&node, sandbox("s")).await.unwrap();
+    assert_eq!(gateways(), ["cni-it0"]);
+    assert_eq!(assign().await, api::PodSubnetUse::Plugins);
+    assert_eq!(gateways(), ["cni-it0"]);
+    discard(&node, "s").await;
+    finish(node).await;
+}
+
+#[tokio::test]
 async fn without_a_configuration_the_network_is_not_ready_where_plugins_are_wanted() {
     let name = "without_a_configuration_the_network_is_not_ready_where_plugins_are_wanted";
     let Some(mut machine) = machine(name, "cni") else {
