@@ -75,4 +75,17 @@ pub(crate) fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
 }
 
+/// Whether an error only says that this process, or the machine, has no descriptor or memory left: then what it was met
+/// with may be as well as ever.
+pub(crate) fn is_exhaustion(error: &auraed_sandbox::Error) -> bool {
+    use rustix::io::Errno;
+    let auraed_sandbox::Error::Step { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        Errno::from_io_error(source),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+    )
+}
+
 const EIO: i32 = rustix::io::Errno::IO.raw_os_error();

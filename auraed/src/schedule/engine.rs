@@ -154,11 +154,8 @@ impl Engine {
             if let Some(result) = entry.ask(update).await {
                 return result;
             }
-            if self.registry.still_has(&entry) {
-                // Its driver is being replaced, or the daemon stops.
-                return Err(EngineError::Closed);
-            }
-            // It was forgotten this moment: then this is a new pod.
+            // It was forgotten this moment, and this is a new pod; or its driver is being replaced.
+            self.registry.is_over(&entry).await?;
         }
     }
 
@@ -194,12 +191,20 @@ impl Engine {
         let Some(entry) = self.registry.find(reference)? else {
             return Ok(());
         };
-        let remove = |answer| Command::Remove { grace, answer };
-        match entry.ask(remove).await {
-            // It was gone before it heard of this.
-            None if !self.registry.still_has(&entry) => Ok(()),
-            None => Err(EngineError::Closed),
-            Some(result) => result,
+        let mut entry = entry;
+        loop {
+            let remove = |answer| Command::Remove { grace, answer };
+            if let Some(result) = entry.ask(remove).await {
+                return result;
+            }
+            if self.registry.is_over(&entry).await? {
+                // It was gone before it heard of this.
+                return Ok(());
+            }
+            match self.registry.entry(&entry.cell.pod().id) {
+                Some(another) => entry = another,
+                None => return Ok(()),
+            }
         }
     }
 

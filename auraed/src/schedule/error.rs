@@ -129,4 +129,13 @@ pub enum StartError {
     /// A directory could not be made or read.
     #[error("cannot prepare the directories of pods")]
     Directory(#[source] std::io::Error),
+    /// A pod runs, and this process lacks what it takes to talk to it.
+    #[error("cannot take over pod {id}")]
+    Adopt {
+        /// The pod.
+        id: String,
+        /// What is missing.
+        #[source]
+        source: auraed_sandbox::Error,
+    },
 }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auraed_sandbox::{ContainerRun, Sandbox, end_sandbox};
-use auraed_state::{PodRow, StateError};
+use auraed_state::PodRow;
 use auraed_types::{Pod, PodId};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use prost::Message as _;
 
@@ -26,6 +26,7 @@ use super::machine::{Found, FoundSandbox, Machine};
 use super::moment::Clock;
 use super::places::Places;
 use super::record::Record;
+use crate::descriptor::is_exhaustion;
 use crate::files;
 use crate::server::chain;
 
@@ -55,9 +56,9 @@ pub(super) async fn all(
     let recovered = futures_util::stream::iter(rows)
         .map(|row| recover_one(node, clock, row))
         .buffer_unordered(AT_ONCE)
-        .filter_map(std::future::ready)
-        .collect::<Vec<_>>()
-        .await;
+        .try_filter_map(|recovered| std::future::ready(Ok(recovered)))
+        .try_collect::<Vec<_>>()
+        .await?;
     let owners: HashSet<String> = known.union(others).cloned().collect();
     let logs = unknown_logs(node, &owners).await;
     remove_leftovers(node, &owners, logs).await;
@@ -66,15 +67,15 @@ pub(super) async fn all(
 }
 
 /// Looks at one pod; absent if it was never written.
-pub(super) async fn one(node: &Node, clock: Clock, id: &PodId) -> Result<Option<Recovered>, StateError> {
+pub(super) async fn one(node: &Node, clock: Clock, id: &PodId) -> Result<Option<Recovered>, StartError> {
     let rows = node.state.pods().await?;
     match rows.into_iter().find(|row| *id == row.id.as_str()) {
-        Some(row) => Ok(recover_one(node, clock, row).await),
+        Some(row) => recover_one(node, clock, row).await,
         None => Ok(None),
     }
 }
 
-async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered> {
+async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Result<Option<Recovered>, StartError> {
     let id = row.id.clone();
     let read = tokio::task::spawn_blocking({
         let directories = node.directories.clone();
@@ -84,11 +85,11 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered
         Ok(Ok(read)) => read,
         Ok(Err(error)) => {
             tracing::error!(pod = id, error, "a pod cannot be read, and is left as it is");
-            return None;
+            return Ok(None);
         }
         Err(error) => {
             tracing::error!(pod = id, %error, "a pod cannot be read, and is left as it is");
-            return None;
+            return Ok(None);
         }
     };
     let pod = Arc::new(pod);
@@ -114,6 +115,8 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered
                 runs = alive;
             }
             Ok(Ok(None)) => {}
+            // This process had better not start than end what runs.
+            Ok(Err(source)) if is_exhaustion(&source) => return Err(StartError::Adopt { id, source }),
             Ok(Err(error)) => {
                 tracing::error!(
                     pod = id,
@@ -132,7 +135,7 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Option<Recovered
     found.containers = looked.await.unwrap_or_default();
     let machine = Machine::restore(pod, found, clock.now());
     tracing::info!(pod = id, running = adopted.is_some(), "a pod is here again");
-    Some(Recovered { machine, adopted })
+    Ok(Some(Recovered { machine, adopted }))
 }
 
 /// The pod, from memory where it is there, and what SQLite knows beside it.

@@ -27,6 +27,7 @@ use super::moment::Clock;
 use super::recover;
 use super::shares;
 use super::watch::Statuses;
+use crate::server::chain;
 
 /// Between the panic of a driver and its pod's recovery: a fault that comes back at once must not keep the node busy.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -48,6 +49,10 @@ pub(super) struct Registry {
 pub(super) struct Entry {
     pub(super) handle: Handle,
     pub(super) cell: Arc<Cell>,
+    /// Cancelled once its driver has ended and its pod is forgotten.
+    forgotten: CancellationToken,
+    /// The same, or once the pod is another driver's.
+    over: CancellationToken,
 }
 
 /// Whose pod it is.
@@ -119,10 +124,19 @@ impl Registry {
         self.pods().get(id).cloned()
     }
 
-    /// Whether this very driver is still its pod's.
-    pub(super) fn still_has(&self, entry: &Entry) -> bool {
+    /// Waits until a driver that has ended is its pod's no more: a moment, or a pause if it failed. Tells whether the pod was
+    /// forgotten; else another driver has it.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`] if the daemon stops before, or the pod cannot be taken over.
+    pub(super) async fn is_over(&self, entry: &Entry) -> Result<bool, EngineError> {
+        let over = self.stop.run_until_cancelled(entry.over.cancelled()).await;
+        let forgotten = entry.forgotten.is_cancelled();
         let same = |other: &Entry| other.handle.commands.same_channel(&entry.handle.commands);
-        self.pods().values().any(same)
+        if over.is_none() || (!forgotten && self.pods().values().any(same)) {
+            return Err(EngineError::Closed);
+        }
+        Ok(forgotten)
     }
 
     /// The pod that a reference means, if there is one.
@@ -226,6 +240,8 @@ impl Registry {
         if let Some(adopted) = &adopted {
             cell.set_sandbox(adopted.sandbox.clone(), adopted.addresses.clone());
         }
+        let forgotten = CancellationToken::new();
+        let over = forgotten.child_token();
         let executor = NodeExecutor::new(Arc::clone(&self.node), Arc::clone(&cell), inputs, adopted);
         let (driver, handle) = Driver::new(Parts {
             machine,
@@ -236,13 +252,22 @@ impl Registry {
             inputs: receiver,
             stop: self.stop.clone(),
         });
-        (driver, Entry { handle, cell })
+        let entry = Entry {
+            handle,
+            cell,
+            forgotten,
+            over,
+        };
+        (driver, entry)
     }
 
     fn resume(self: &Arc<Self>, recovered: recover::Recovered) {
         let (driver, entry) = self.driver(recovered.machine, recovered.adopted);
-        self.pods().insert(driver.id(), entry);
+        let before = self.pods().insert(driver.id(), entry);
         self.run(driver);
+        if let Some(before) = before {
+            before.over.cancel();
+        }
     }
 
     fn run(self: &Arc<Self>, driver: PodDriver) {
@@ -262,8 +287,12 @@ impl Registry {
     }
 
     fn forget(&self, id: &PodId, waiting: Vec<Answer<()>>) {
-        self.pods().remove(id);
+        // Before the id is free: a new pod of it has a status of its own.
         self.outlets.statuses.remove(id);
+        let entry = self.pods().remove(id);
+        if let Some(entry) = entry {
+            entry.forgotten.cancel();
+        }
         for answer in waiting {
             // Who asked may have gone away.
             let _ = answer.send(Ok(()));
@@ -279,7 +308,14 @@ impl Registry {
             Ok(Some(recovered)) => self.resume(recovered),
             // It was never written: whoever sent it was told so, or will be.
             Ok(None) => self.forget(id, Vec::new()),
-            Err(error) => tracing::error!(pod = %id, %error, "a pod cannot be taken over"),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(pod = %id, error, "a pod cannot be taken over");
+                // Who waits for it is told.
+                if let Some(entry) = self.entry(id) {
+                    entry.over.cancel();
+                }
+            }
         }
     }
 }

@@ -85,6 +85,41 @@ async fn callers_that_fight_over_pods_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_pod_that_is_sent_while_another_of_its_id_goes_is_made_in_the_end() {
+    let name = "a_pod_that_is_sent_while_another_of_its_id_goes_is_made_in_the_end";
+    let Some(node) = Node::new(name).await else {
+        return;
+    };
+    let wanted = || pod("again", RestartPolicy::Never, vec![shell("main", "exit 0")]);
+    let send = async || {
+        let request = NowRequest { pod: Some(wanted()) };
+        node.client.schedule().now(request).await.map(drop)
+    };
+    let remove = |client: Client| async move {
+        let request = RemoveRequest {
+            pod: "again".into(),
+            grace_period_seconds: Some(0),
+        };
+        client.schedule().remove(request).await.map(drop)
+    };
+    for round in 0..25 {
+        send().await.unwrap();
+        let going = tokio::spawn(remove(node.client.clone()));
+        while !going.is_finished() {
+            if let Err(status) = send().await {
+                assert_eq!(status.code(), Code::FailedPrecondition, "{round}: {status:?}");
+            }
+        }
+        going.await.unwrap().unwrap();
+        // Whichever it is now, it has a status of its own.
+        send().await.unwrap();
+        node.until("again", |_| true).await;
+        remove(node.client.clone()).await.unwrap();
+    }
+    node.finish().await;
+}
+
+#[tokio::test]
 async fn many_pods_at_once_all_run_and_all_go() {
     let Some(node) = Node::new("many_pods_at_once_all_run_and_all_go").await else {
         return;

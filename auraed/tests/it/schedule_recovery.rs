@@ -190,6 +190,9 @@ async fn readiness_outlives_the_daemon() {
     node.run(pod("probed", RestartPolicy::Always, vec![ready, never]))
         .await;
     node.until("probed", |status| status.containers[0].ready).await;
+    // It is answered when it is written, and so is all that was before it.
+    node.run(pod("written", RestartPolicy::Never, vec![shell("main", "true")]))
+        .await;
     node.machine.kill().await;
     node.restart().await;
     let status = node.until("probed", |_| true).await;
@@ -200,6 +203,7 @@ async fn readiness_outlives_the_daemon() {
         .collect();
     assert_eq!(shown, [true, false], "from the first moment on");
     node.remove("probed").await;
+    node.remove("written").await;
     node.finish().await;
 }
 

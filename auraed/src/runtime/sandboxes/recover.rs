@@ -15,13 +15,14 @@ use super::error::SandboxError;
 use super::listen::{self, Ending};
 use super::record::{ContainerRecord, Phase, SandboxRecord, now};
 use super::{Shared, spec};
+use crate::descriptor::is_exhaustion;
 use crate::files;
 use crate::server::chain;
 use api::ContainerState;
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::{ContainerRun, Events, Sandbox};
 use auraed_state::{ContainerRow, SandboxRow};
-use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
 use prost::Message as _;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -71,9 +72,9 @@ impl Shared {
                 }
             }
         }
-        futures_util::stream::iter(&entries)
-            .for_each_concurrent(AT_ONCE, |entry| self.recover_one(entry))
-            .await;
+        futures_util::stream::iter(entries.iter().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |entry| self.recover_one(entry))
+            .await?;
         let directories = self.node.directories.clone();
         let swept = tokio::task::spawn_blocking({
             let (entries, unreadable) = (entries.clone(), self.unreadable().clone());
@@ -91,9 +92,9 @@ impl Shared {
         Ok(())
     }
 
-    async fn recover_one(self: &Arc<Self>, entry: &Arc<Entry>) {
+    async fn recover_one(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), SandboxError> {
         let adopted = match entry.phase() {
-            Phase::Ready => self.adopt(entry.id()).await,
+            Phase::Ready => self.adopt(entry.id()).await?,
             _ => None,
         };
         if let Some((sandbox, events, runs)) = adopted {
@@ -115,7 +116,7 @@ impl Shared {
             self.settle_untold(entry, &told).await;
             self.listen(entry, events);
             tracing::info!(sandbox = entry.id(), "a sandbox is here again");
-            return;
+            return Ok(());
         }
         if entry.own_network() && entry.phase() != Phase::Released {
             self.node.network.know(entry.id());
@@ -128,12 +129,21 @@ impl Shared {
         self.settle_containers(entry, Ending::Unknown).await;
         self.settle_failed_starts(entry).await;
         tracing::info!(sandbox = entry.id(), "a sandbox has ended");
+        Ok(())
     }
 
-    /// The kernel ends what an init held; one that does not answer is ended by force.
-    async fn adopt(&self, id: &str) -> Option<Adopted> {
-        match tokio::time::timeout(PATIENCE, Sandbox::adopt(&self.node.host, id)).await {
+    /// The kernel ends what an init held; one that does not answer is ended by force. Where this daemon is what something is
+    /// missing of, it had better not start than end what runs.
+    async fn adopt(&self, id: &str) -> Result<Option<Adopted>, SandboxError> {
+        let adopted = match tokio::time::timeout(PATIENCE, Sandbox::adopt(&self.node.host, id)).await {
             Ok(Ok(adopted)) => adopted,
+            Ok(Err(error)) if is_exhaustion(&error) => {
+                return Err(SandboxError::Sandbox {
+                    action: "take over sandbox",
+                    id: id.to_owned(),
+                    source: Box::new(error),
+                });
+            }
             Ok(Err(error)) => {
                 tracing::error!(
                     sandbox = id,
@@ -146,7 +156,8 @@ impl Shared {
                 tracing::error!(sandbox = id, "a sandbox's init does not answer");
                 None
             }
-        }
+        };
+        Ok(adopted)
     }
 
     /// Containers that were said to run and of which the init does not tell: it knows no more than the newest run of

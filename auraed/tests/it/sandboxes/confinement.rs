@@ -16,12 +16,16 @@ impl CdiSpec {
     fn new(name: &str, edits: &str) -> Self {
         let vendor = format!("aurae-test-{name}-{}.example", std::process::id());
         let directory = Path::new("/var/run/cdi");
-        fs_err::create_dir_all(directory).unwrap();
         let path = directory.join(format!("{vendor}.json"));
         let text = format!(
             r#"{{"cdiVersion": "1.0.0", "kind": "{vendor}/device", "devices": [{{"name": "one", "containerEdits": {edits}}}]}}"#
         );
-        fs_err::write(&path, text).unwrap();
+        // Another program's tests may take the directory away once it is empty.
+        fs_err::create_dir_all(directory).unwrap();
+        while let Err(error) = fs_err::write(&path, &text) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+            fs_err::create_dir_all(directory).unwrap();
+        }
         Self { path, vendor }
     }
 

@@ -158,6 +158,35 @@ async fn sandboxes_that_died_with_the_daemon_have_stopped() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_lacks_descriptors_ends_nothing() {
+    let Some(mut node) = Node::new("a_daemon_that_lacks_descriptors_ends_nothing").await else {
+        return;
+    };
+    let descriptors = format!("/proc/{}/fd", node.machine.process());
+    let own = fs_err::read_dir(descriptors).unwrap().count();
+    // Each takes more than one of them.
+    let ids: Vec<String> = (0..own).map(|number| format!("pod-{number}")).collect();
+    let mut made = Vec::new();
+    for id in &ids {
+        made.push(node.make(sandbox(id)).await.unwrap());
+    }
+    node.machine.kill().await;
+    let mut few = node.machine.inside("sh");
+    let limited = format!("ulimit -n {own} && exec \"$0\" \"$@\"");
+    few.args(["-c", &limited, crate::machine::PROGRAM]);
+    let output = crate::machine::limited(few.args(node.machine.flags()));
+    let said = crate::machine::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Too many open files"), "{said}");
+    node.restart().await;
+    for status in made {
+        let id = status.spec.as_ref().unwrap().id.clone();
+        assert_eq!(node.get_sandbox(&id).await.unwrap().0, status);
+    }
+    node.finish().await;
+}
+
+#[tokio::test]
 async fn an_init_that_hangs_and_is_nobodys_keeps_no_daemon_from_its_start() {
     let name = "an_init_that_hangs_and_is_nobodys_keeps_no_daemon_from_its_start";
     let Some(mut node) = Node::new(name).await else {
