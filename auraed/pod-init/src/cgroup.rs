@@ -1,10 +1,12 @@
 //! A container's cgroup as the pod init needs it: join, kill, look for memory kills, remove. Made and limited by the
 //! daemon; all paths are the host's.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open, rmdir};
+use rustix::fs::{Dir, FileType, Mode, OFlags, open, rmdir};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -13,6 +15,8 @@ use crate::protocol::CgroupDirectory;
 
 /// A process that forks faster than it is killed is killed by its limit of processes, or by patience.
 const MAX_ROUNDS: u32 = 100;
+/// A container that may make groups of its own has no use for more of them in one another; what is deeper is left to the daemon.
+const MAX_DEPTH: u32 = 16;
 
 /// The v2 directory, for a fork straight into it.
 pub(crate) fn open_unified(cgroups: &[CgroupDirectory]) -> Result<Option<OwnedFd>, Errno> {
@@ -97,13 +101,38 @@ fn counts_kills(events: &str) -> bool {
         .any(|count| count.trim() != "0")
 }
 
-/// Removes the directories; `false` if a process that is not reaped yet keeps one.
+/// Removes the directories, and those that a container which may has made below; `false` if a process that is not reaped yet
+/// keeps one.
 pub(crate) fn remove(cgroups: &[CgroupDirectory]) -> bool {
-    cgroups.iter().all(|cgroup| remove_one(&cgroup.path))
+    cgroups.iter().all(|cgroup| remove_tree(&cgroup.path, MAX_DEPTH))
 }
 
-fn remove_one(path: &Path) -> bool {
-    matches!(rmdir(path), Ok(()) | Err(Errno::NOENT))
+fn remove_tree(path: &Path, depth: u32) -> bool {
+    match rmdir(path) {
+        Ok(()) | Err(Errno::NOENT) => return true,
+        Err(Errno::BUSY | Errno::NOTEMPTY) if depth > 0 => {}
+        Err(_) => return false,
+    }
+    let children = children(path);
+    !children.is_empty()
+        && children.iter().all(|child| remove_tree(child, depth - 1))
+        && matches!(rmdir(path), Ok(()) | Err(Errno::NOENT))
+}
+
+/// The groups right below one; other entries are the kernel's files.
+fn children(path: &Path) -> Vec<PathBuf> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = open(path, flags, Mode::empty()).and_then(Dir::new);
+    let directories = entries
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            entry.file_type() == FileType::Directory && !matches!(entry.file_name().to_bytes(), b"." | b"..")
+        });
+    directories
+        .map(|entry| path.join(OsStr::from_bytes(entry.file_name().to_bytes())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -128,6 +157,22 @@ mod tests {
         };
         std::fs::create_dir(&cgroup.path).unwrap();
         assert!(remove(std::slice::from_ref(&cgroup)));
+        assert!(remove(&[cgroup]));
+    }
+
+    #[test]
+    fn what_is_below_goes_along_as_far_as_it_is_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroup = CgroupDirectory {
+            path: directory.path().join("x"),
+            ..CgroupDirectory::default()
+        };
+        std::fs::create_dir_all(cgroup.path.join("y/z")).unwrap();
+        std::fs::create_dir(cgroup.path.join("a")).unwrap();
+        // As a process would.
+        std::fs::write(cgroup.path.join("y/z/busy"), "").unwrap();
+        assert!(!remove(std::slice::from_ref(&cgroup)));
+        std::fs::remove_file(cgroup.path.join("y/z/busy")).unwrap();
         assert!(remove(&[cgroup]));
     }
 }

@@ -33,7 +33,9 @@ mod volume;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::enter::{Entry, enter};
@@ -84,7 +86,16 @@ impl Streams<'_> {
 fn report(progress: &Progress, descriptors: Vec<OwnedFd>) -> Result<()> {
     let mut sender = wire::Sender::default();
     sender.push(progress, descriptors).blame_node("report")?;
-    sender.flush(sys::kept(STATUS)).blame_node("report").map(drop)
+    // The pod init reads as long as it lives.
+    while !sender.flush(sys::kept(STATUS)).blame_node("report")? {
+        let status = sys::kept(STATUS);
+        let mut room = [PollFd::new(&status, PollFlags::OUT)];
+        match poll(&mut room, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).blame_node("report"),
+        }
+    }
+    Ok(())
 }
 
 /// Tells why the process ends, and ends it.

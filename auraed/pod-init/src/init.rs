@@ -65,6 +65,8 @@ struct Init {
     signals: OwnedFd,
     listener: OwnedFd,
     null: OwnedFd,
+    /// Closed to take a connection for which there is no room.
+    spare: Option<OwnedFd>,
     connections: BTreeMap<u64, Connection>,
     /// What the pod is; none until the daemon said so.
     setup: Option<Setup>,
@@ -108,6 +110,7 @@ impl Init {
             poll: Poll::new()?,
             signals: sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM])?,
             listener,
+            spare: null.try_clone().ok(),
             null,
             connections: BTreeMap::new(),
             setup: None,
@@ -137,7 +140,7 @@ impl Init {
 
     fn handle(&mut self, token: Token) -> io::Result<Flow> {
         match token {
-            Token::Listener => self.accept()?,
+            Token::Listener => self.accept(),
             Token::Signals => self.take_signals(),
             Token::Cgroups => self.removals.retry(&self.poll),
             Token::Connection(serial) => return self.serve_connection(serial),

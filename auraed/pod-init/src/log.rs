@@ -38,6 +38,8 @@ pub(crate) struct Log {
     batch: Vec<u8>,
     limits: LogLimits,
     rotations: u64,
+    /// The file ends within a line, whose rest was lost.
+    torn: bool,
 }
 
 /// Where a log is.
@@ -84,6 +86,7 @@ impl Log {
             batch: Vec::new(),
             limits,
             rotations: 0,
+            torn: false,
         }
     }
 
@@ -154,6 +157,9 @@ impl Log {
     }
 
     fn write_batch(&mut self) {
+        if self.torn && !self.batch.is_empty() {
+            self.batch.insert(0, b'\n');
+        }
         let mut rest = self.batch.as_slice();
         while let Some(target) = &self.target
             && !rest.is_empty()
@@ -165,6 +171,8 @@ impl Log {
             self.written += count as u64;
             rest = &rest[count..];
         }
+        let done = &self.batch[..self.batch.len() - rest.len()];
+        self.torn = done.last().map_or(self.torn, |last| *last != b'\n');
         self.batch.clear();
         self.batch.shrink_to(BATCH_BYTES);
     }
@@ -175,19 +183,23 @@ impl Log {
         let mut old = target.name.clone();
         old.push(".");
         old.push(Stamp::of(SystemTime::now()).file_name());
-        if renameat(&target.directory, &target.name, &target.directory, &old).is_err() {
-            return;
+        match renameat(&target.directory, &target.name, &target.directory, &old) {
+            // Somebody has taken it away, or no new one could be made the last time.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(_) => return,
         }
-        // Else what comes goes on into the old one.
-        let _ = self.reopen();
-        self.rotations += 1;
-        self.prune();
+        // Else what comes goes on into the old one, until the next line tries again.
+        if self.reopen().is_ok() {
+            self.rotations += 1;
+            self.prune();
+        }
     }
 
     /// Opens the file anew, after it was moved away. If that fails the old one goes on.
     pub(crate) fn reopen(&mut self) -> Result<(), Errno> {
         if let Some(target) = &mut self.target {
             (target.file, self.written) = open_file(&target.directory, &target.name)?;
+            self.torn = false;
         }
         Ok(())
     }

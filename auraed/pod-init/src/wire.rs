@@ -30,6 +30,8 @@ pub struct Frame {
     text: Vec<u8>,
     /// What came with it.
     pub descriptors: Vec<OwnedFd>,
+    /// More came with it than this process may have open, so that it has none of it.
+    pub truncated: bool,
 }
 
 impl Frame {
@@ -43,7 +45,8 @@ impl Frame {
 #[derive(Debug, Default)]
 pub struct Receiver {
     bytes: Vec<u8>,
-    descriptors: VecDeque<OwnedFd>,
+    /// Of each frame that has some, in order; absent if there was no room for them.
+    descriptors: VecDeque<Option<Vec<OwnedFd>>>,
 }
 
 impl Receiver {
@@ -68,13 +71,17 @@ impl Receiver {
                 RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
             )
         })?;
+        // The kernel gives those of one message at a time, with its first byte, which is a frame's.
+        let mut batch = Vec::new();
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
+                batch.extend(descriptors);
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(invalid("too many descriptors"));
+            self.descriptors.push_back(None);
+        } else if !batch.is_empty() {
+            self.descriptors.push_back(Some(batch));
         }
         Ok(received.bytes)
     }
@@ -87,15 +94,24 @@ impl Receiver {
         if self.bytes.len() < HEADER_BYTES + length {
             return Ok(None);
         }
-        if self.descriptors.len() < count {
-            return Err(invalid("a descriptor is missing"));
-        }
+        let batch = if count > 0 {
+            self.descriptors.pop_front()
+        } else {
+            None
+        };
+        let descriptors = match batch {
+            Some(Some(batch)) if batch.len() != count => return Err(invalid("a descriptor is missing")),
+            None if count > 0 => return Err(invalid("the descriptors are missing")),
+            Some(batch) => batch,
+            None => Some(Vec::new()),
+        };
         let rest = self.bytes.split_off(HEADER_BYTES + length);
         let mut text = std::mem::replace(&mut self.bytes, rest);
         text.drain(..HEADER_BYTES);
         Ok(Some(Frame {
             text,
-            descriptors: self.descriptors.drain(..count).collect(),
+            truncated: descriptors.is_none(),
+            descriptors: descriptors.unwrap_or_default(),
         }))
     }
 

@@ -74,10 +74,7 @@ impl Init {
         let live = live
             .find(|live| live.spec.name == container)
             .ok_or(Failure::NotRunning)?;
-        let main = live
-            .main
-            .or_else(|| live.birth.as_ref().map(|birth| birth.forked));
-        let main = main.ok_or(Failure::NotRunning)?;
+        let main = live.process().ok_or(Failure::NotRunning)?;
         if all {
             let signal = parse(signal)?;
             if signal == Signal::KILL {

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::{Flow, Init, Requester, Token};
@@ -41,18 +42,26 @@ impl Init {
         self.poll.add(&self.listener, Token::Listener)
     }
 
-    pub(super) fn accept(&mut self) -> io::Result<()> {
-        let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+    pub(super) fn accept(&mut self) {
+        let accept = || accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        let socket = match accept() {
             Ok(socket) => socket,
-            // The client is gone again, or there are too many: it will see that.
-            Err(_) => return Ok(()),
+            // There are too many. It is taken and closed, or it would be told of for ever.
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.spare = None;
+                drop(accept());
+                self.spare = self.null.try_clone().ok();
+                return;
+            }
+            // The client is gone again.
+            Err(_) => return,
         };
         // The directory's and the socket's mode say so already: root, and not of this pod.
         let inside = self.setup.as_ref().is_some_and(|setup| setup.pids != Pids::Host);
         if crate::sys::peer(&socket).is_ok_and(|(pid, uid)| uid == 0 && (pid == 0 || !inside)) {
-            self.add_connection(socket, false)?;
+            // If the kernel has no room for it, the client sees that it is closed.
+            let _ = self.add_connection(socket, false);
         }
-        Ok(())
     }
 
     /// Reads requests and sends what waits.
@@ -72,7 +81,12 @@ impl Init {
                             connection: serial,
                             request: request.id,
                         };
-                        self.call(requester, request.call, frame.descriptors);
+                        if frame.truncated {
+                            let text = "the pod's init has too many open files".to_owned();
+                            self.reply(requester, Err(Failure::Failed(text)), Vec::new());
+                        } else {
+                            self.call(requester, request.call, frame.descriptors);
+                        }
                     }
                     Err(_) => open = false,
                 },

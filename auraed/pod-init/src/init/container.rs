@@ -78,6 +78,12 @@ impl Slot {
 }
 
 impl Live {
+    /// Its process, which is not reaped yet. One that only prepares has ended, or is about to, once the other one is known.
+    pub(super) fn process(&self) -> Option<Pid> {
+        self.main
+            .or_else(|| self.birth.as_ref().map(|birth| birth.forked))
+    }
+
     pub(super) fn run(&self, state: RunState) -> ContainerRun {
         let Container {
             name, attempt, id, ..

@@ -139,10 +139,7 @@ impl Init {
     pub(super) fn shut_down(&mut self, requester: Option<Requester>) {
         self.stopping = Some(requester.or(self.stopping.flatten()));
         for live in self.containers.iter().filter_map(Slot::live) {
-            for pid in [live.main, live.birth.as_ref().map(|birth| birth.forked)]
-                .into_iter()
-                .flatten()
-            {
+            if let Some(pid) = live.process() {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
             cgroup::kill(&live.spec.cgroups);

@@ -151,3 +151,43 @@ fn a_log_goes_on_where_it_was() {
     log.append("stdout", &mut Line::default(), b"after\n");
     assert_eq!(content(&path).lines().count(), 2);
 }
+
+#[test]
+fn a_log_that_somebody_removed_is_begun_anew_when_it_is_full() {
+    let mut fixture = fixture(200, 3);
+    let mut line = Line::default();
+    fixture.log.append("stdout", &mut line, b"first\n");
+    std::fs::remove_file(fixture.directory.path().join("0.log")).unwrap();
+    for number in 0..20 {
+        fixture
+            .log
+            .append("stdout", &mut line, format!("line {number}\n").as_bytes());
+    }
+    assert_eq!(fixture.lines().last().unwrap().2, "line 19");
+    assert!(fixture.files().iter().all(|file| content(file).len() <= 200));
+}
+
+#[test]
+fn a_line_that_a_full_disk_cut_is_not_glued_to_the_next() {
+    let mut fixture = fixture(u64::MAX, 1);
+    // A pipe takes what it has room for, as a disk that runs full, and has room again later.
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+    let room = rustix::pipe::fcntl_setpipe_size(&write, 4096).unwrap();
+    fixture.log.target.as_mut().unwrap().file = write;
+    let mut line = Line::default();
+    let long = [&vec![b'x'; room], b"\n".as_slice()].concat();
+    fixture.log.append("stdout", &mut line, &long);
+    fixture.log.append("stdout", &mut line, b"all of it is lost\n");
+    let mut text = vec![0; room];
+    assert_eq!(rustix::io::read(&read, &mut text).unwrap(), room);
+    fixture.log.append("stdout", &mut line, b"next\n");
+    fixture.log.append("stdout", &mut line, b"last\n");
+    let mut rest = [0; 4096];
+    let count = rustix::io::read(&read, &mut rest).unwrap();
+    text.extend_from_slice(&rest[..count]);
+    let text = String::from_utf8(text).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[1].ends_with("stdout F next") && lines[2].ends_with("stdout F last"));
+    assert!(lines.iter().all(|line| line.starts_with("20")));
+}

@@ -185,6 +185,10 @@ impl Connection {
 
     fn take(&self, frame: Frame, events: &mpsc::UnboundedSender<SandboxEvent>) -> io::Result<()> {
         match frame.parse::<Message>()? {
+            Message::Reply { id, .. } if frame.truncated => {
+                let text = "the daemon has too many open files".to_owned();
+                self.answer(id, Err(Failure::Failed(text)), Vec::new());
+            }
             Message::Reply { id, result } => self.answer(id, result, frame.descriptors),
             Message::Event(Event::ExecExited { exec, exit_code }) => {
                 if let Some(exit) = self.state().executing.remove(&exec) {

@@ -292,16 +292,23 @@ pub(super) fn connect_to(directory: &Path) -> io::Result<Option<(UnixStream, Pid
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    // One that takes no connections, because it is stopped, lets nobody wait.
     let socket = socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
-        SocketFlags::CLOEXEC,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
     match connect(&socket, &address(&directory)?) {
         Ok(()) => {}
         // No file; nobody listens, or does not yet: then it was never set up, and ends.
         Err(Errno::NOENT | Errno::CONNREFUSED | Errno::CONNRESET) => return Ok(None),
+        Err(Errno::AGAIN) => {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the init is there and takes no connections",
+            ));
+        }
         Err(error) => return Err(error.into()),
     }
     let pid = rustix::net::sockopt::socket_peercred(&socket)?.pid;

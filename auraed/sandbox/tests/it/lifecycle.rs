@@ -368,3 +368,143 @@ async fn a_daemon_that_dies_in_the_middle_leaves_a_pod_that_can_be_told_apart() 
     }
     fixture.finish(sandbox).await;
 }
+
+/// Lets a pod init have no more files open than these.
+fn limit_files(sandbox: &Sandbox, most: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let init = Pid::from_raw(sandbox.init_pid().cast_signed());
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    prlimit(init, Resource::Nofile, limit).unwrap();
+}
+
+/// Hundredths of a second that a process has run.
+fn ran(pid: u32) -> u64 {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
+async fn an_init_that_has_no_room_for_a_mount_says_so_and_goes_on() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    sandbox
+        .start_container(fixture.script("main", "read line; exit 3"))
+        .await
+        .unwrap();
+    limit_files(&sandbox, 6);
+    let refused = sandbox.start_container(fixture.script("other", "true")).await;
+    let Err(StartError::Sandbox(Error::Init(text))) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(text.contains("open files"), "{text}");
+    limit_files(&sandbox, 1024);
+    sandbox
+        .start_container(fixture.script("other", "exit 4"))
+        .await
+        .unwrap();
+    assert_eq!(code(&exit_of(&mut events, "other").await.state), (4, 0));
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn an_init_that_has_no_room_for_a_client_turns_it_away() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    const MOST: u64 = 40;
+    let fixture = Fixture::new();
+    let (sandbox, _events) = fixture.sandbox().await;
+    limit_files(&sandbox, MOST);
+    let path = fixture.host.pod_directory(sandbox.id()).join("init.sock");
+    let address = SocketAddrUnix::new(&path).unwrap();
+    let mut clients = Vec::new();
+    let begin = Instant::now();
+    while clients.len() < MOST as usize + 10 {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        match connect(&client, &address) {
+            Ok(()) => clients.push(client),
+            Err(rustix::io::Errno::AGAIN) => {
+                assert!(begin.elapsed() < PATIENCE, "nobody takes connections");
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // The last one is closed by the other side, and nobody runs in circles.
+    let last = clients.last().unwrap();
+    wait_until(|| rustix::io::read(last, &mut [0; 8]) == Ok(0));
+    let before = ran(sandbox.init_pid());
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(ran(sandbox.init_pid()) - before < 3);
+    drop(clients);
+    limit_files(&sandbox, 1024);
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn a_container_of_a_user_in_ten_thousands_of_groups_starts() {
+    use std::fmt::Write as _;
+    const GROUPS: u32 = 40_000;
+    let fixture = Fixture::new();
+    let mut groups = String::new();
+    for number in 0..GROUPS {
+        writeln!(groups, "g:x:{}:web", 1_000_000 + number).unwrap();
+    }
+    fs_err::write(fixture.path("state/root/etc/group"), groups).unwrap();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let mut spec = fixture.script("main", "read line; grep Groups /proc/self/status | wc -w");
+    spec.user.name = "web".to_owned();
+    spec.stdin = true;
+    let started = tokio::time::timeout(PATIENCE, sandbox.start_container(spec)).await;
+    let run = started.expect("its start is told").unwrap();
+    assert_eq!(run.user.unwrap().groups.len(), GROUPS as usize + 1);
+    sandbox.close_stdin("main").await.unwrap();
+    assert_eq!(code(&exit_of(&mut events, "main").await.state), (0, 0));
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn an_init_that_is_stopped_keeps_nobody_waiting() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    use rustix::process::{Pid, Signal, kill_process};
+    let fixture = Fixture::new();
+    let (sandbox, _events) = fixture.sandbox().await;
+    let init = Pid::from_raw(sandbox.init_pid().cast_signed()).unwrap();
+    kill_process(init, Signal::STOP).unwrap();
+    let path = fixture.host.pod_directory(sandbox.id()).join("init.sock");
+    let address = SocketAddrUnix::new(&path).unwrap();
+    let mut clients = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        match connect(&client, &address) {
+            Ok(()) => clients.push(client),
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let (host, id) = (fixture.host.clone(), fixture.id());
+    // On a thread of its own: it must not be able to hold this one.
+    let (told, adopted) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let adopted = runtime.block_on(Sandbox::adopt(&host, &id)).is_ok();
+        let ended = runtime.block_on(auraed_sandbox::end_sandbox(&host, &id));
+        told.send((adopted, ended)).unwrap();
+    });
+    let told = adopted.recv_timeout(PATIENCE);
+    // If it was not killed.
+    let _ = kill_process(init, Signal::CONT);
+    drop(clients);
+    let (adopted, ended) = told.expect("it waits for ever");
+    assert!(!adopted);
+    ended.unwrap();
+    fixture.finish(sandbox).await;
+}

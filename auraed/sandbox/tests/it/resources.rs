@@ -4,7 +4,7 @@
 use auraed_sandbox::cgroup::{Limits, Version};
 use auraed_sandbox::{ContainerSpec, Error, RunState, Sandbox, StartError};
 
-use crate::support::{Fixture, cgroup_value, exit_of, wait_until};
+use crate::support::{Fixture, cgroup_directories, cgroup_value, code, exit_of, wait_until};
 
 /// A value of a container's group; v1's name of the file, then v2's.
 fn value(sandbox: &Sandbox, files: &[&str]) -> Option<String> {
@@ -370,5 +370,22 @@ async fn statistics_tell_limits_kills_and_pressure() {
     if let Some(pressure) = stats.memory_pressure {
         assert!(pressure.some.avg10 >= 0.0);
     }
+    fixture.finish(sandbox).await;
+}
+
+#[tokio::test]
+async fn groups_that_a_privileged_container_made_go_with_it() {
+    let fixture = Fixture::new();
+    let (sandbox, mut events) = fixture.sandbox().await;
+    let script = "for directory in /sys/fs/cgroup /sys/fs/cgroup/*/; do \
+                  test -e $directory/cgroup.procs && mkdir -p $directory/below/it && echo made; done; true";
+    let mut spec = fixture.script("main", script);
+    spec.privileged = true;
+    sandbox.start_container(spec).await.unwrap();
+    assert_eq!(code(&exit_of(&mut events, "main").await.state), (0, 0));
+    assert!(fixture.output("main", "stdout").contains("made"));
+    let pod = sandbox.cgroup().unwrap().relative_path().display().to_string();
+    let left = cgroup_directories(&format!("{pod}/main-0"));
+    assert_eq!(left, Vec::<std::path::PathBuf>::new());
     fixture.finish(sandbox).await;
 }
