@@ -124,7 +124,11 @@ impl Store {
     /// No space.
     pub fn put(&self, bytes: &[u8]) -> anyhow::Result<Blob> {
         let blob = Blob::of(bytes);
-        fs_err::write(self.file(&blob), bytes)?;
+        let target = self.file(&blob);
+        // Whole or not at all: registries of other runs hold links to what is there.
+        let fresh = target.with_extension("fresh");
+        fs_err::write(&fresh, bytes)?;
+        fs_err::rename(fresh, target)?;
         Ok(blob)
     }
 

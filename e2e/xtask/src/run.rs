@@ -283,15 +283,21 @@ fn stop(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// By the shell, which every machine has; the program `kill` not.
+fn signal(name: &str, pid: &str) {
+    // It may have ended by itself since; who asks for its end looks for that.
+    let _ = output(Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, pid]));
+}
+
 fn end(place: &Place, program: &str) -> anyhow::Result<()> {
     let Some(pid) = pid(place, program) else {
         return Ok(());
     };
-    output(Command::new("kill").arg(&pid))?;
+    signal("TERM", &pid);
     let deadline = Instant::now() + Duration::from_secs(20);
     while alive(place, program) {
         if Instant::now() > deadline {
-            output(Command::new("kill").arg("-9").arg(&pid))?;
+            signal("KILL", &pid);
         }
         std::thread::sleep(Duration::from_millis(50));
     }

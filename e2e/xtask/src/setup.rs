@@ -9,9 +9,11 @@ mod go;
 pub(crate) mod peer;
 mod second_kernel;
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 
-use crate::shell::{cache, find, is_root};
+use crate::shell::{cache, find, is_root, say, target};
 
 /// All that `test`, `cluster` and `bench` need.
 ///
@@ -48,12 +50,37 @@ pub(crate) fn busybox() -> anyhow::Result<std::path::PathBuf> {
     debian::busybox()
 }
 
-/// Waits until no other set-up is at work in the cache; the lock's end is the end of the file, or of this process.
+/// What `lint` needs: buf.
+///
+/// # Errors
+/// No go, or it cannot be built.
+pub(crate) fn buf() -> anyhow::Result<std::path::PathBuf> {
+    let _alone = alone()?;
+    go::buf()
+}
+
+/// Waits until no other set-up is at work in the cache.
 fn alone() -> anyhow::Result<std::fs::File> {
     root()?;
-    fs_err::create_dir_all(cache())?;
-    let file = fs_err::File::create(cache().join("setup.lock"))?.into_file();
-    file.lock().context("waiting for another set-up")?;
+    lock(&cache().join("setup.lock"), "another set-up")
+}
+
+/// Waits until nobody else runs tests of what is built in the build directory, which checkouts share: the programs that the
+/// tests run would be another's.
+pub(crate) fn alone_in_build() -> anyhow::Result<std::fs::File> {
+    lock(&target().join("suite.lock"), "another run of the tests")
+}
+
+/// The lock's end is the end of the file, or of this process.
+fn lock(path: &Path, other: &str) -> anyhow::Result<std::fs::File> {
+    if let Some(parent) = path.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
+    let file = fs_err::File::create(path)?.into_file();
+    if file.try_lock().is_err() {
+        say(format_args!("waiting for {other} ({})", path.display()));
+        file.lock().with_context(|| format!("waiting for {other}"))?;
+    }
     Ok(file)
 }
 

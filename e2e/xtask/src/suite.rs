@@ -44,6 +44,7 @@ enum Benchmark {
 /// Every test, with one selection of packages and features, so that nothing is compiled twice.
 pub(crate) fn test(options: &TestOptions) -> anyhow::Result<ExitCode> {
     setup::everything()?;
+    let _alone = setup::alone_in_build()?;
     // The suite runs the programs themselves, which a test run alone does not build for every package.
     build()?;
     let mut tests = cargo();

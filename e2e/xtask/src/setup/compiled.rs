@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::apt;
+use super::{apt, debian};
 use crate::shell::{cache, output, root, say};
 
 /// The release of Debian whose busybox it is: the one with 1.37.
@@ -49,6 +49,7 @@ fn stamped(
     let started = Instant::now();
     let fresh = bin.join(format!(".{name}.fresh"));
     make(&fresh)?;
+    debian::forget(&stamp)?;
     fs_err::rename(fresh, target)?;
     fs_err::write(stamp, inputs)?;
     say(format_args!(

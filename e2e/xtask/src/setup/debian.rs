@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -108,6 +108,8 @@ pub(super) fn tools() -> anyhow::Result<()> {
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-y", "-qq", "--no-install-recommends"])
+        // For another one at work: it waits by itself here.
+        .args(["-o", "DPkg::Lock::Timeout=600"])
         .args(missing)
         .env("DEBIAN_FRONTEND", "noninteractive");
     run(&mut install)
@@ -155,6 +157,8 @@ pub(super) fn unpack(
         tree.display()
     ));
     let archives = tree.with_extension("archives");
+    // First: what is left of this if it is interrupted is no tree.
+    forget(&stamp)?;
     for directory in [&tree, &archives] {
         if directory.exists() {
             fs_err::remove_dir_all(directory)?;
@@ -215,6 +219,71 @@ fn fetch(
     Ok(())
 }
 
+/// How long and how often apt is asked again while another one is at work: a fresh machine updates itself after its boot.
+const PAUSE: Duration = Duration::from_secs(5);
+const TRIES: u32 = 120;
+
 fn update() -> anyhow::Result<()> {
-    run(Command::new("apt-get").args(["update", "-qq"]))
+    patiently(|| {
+        let mut command = Command::new("apt-get");
+        // Its messages are looked at.
+        command.args(["update", "-qq"]).env("LC_ALL", "C");
+        output(&mut command).map(drop)
+    })
+}
+
+/// Does something with apt again while another one has its lists locked, for which it does not wait by itself.
+fn patiently(mut act: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for tried in 1.. {
+        match act() {
+            Err(error) if tried < TRIES && is_locked(&error.to_string()) => {
+                if tried == 1 {
+                    say("setup: waiting for another apt");
+                }
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+    Ok(())
+}
+
+/// Whether apt says that another one has a lock.
+fn is_locked(message: &str) -> bool {
+    message.contains("Could not get lock") || message.contains("Unable to lock")
+}
+
+/// Takes a stamp away before what it vouches for is changed.
+pub(super) fn forget(stamp: &Path) -> anyhow::Result<()> {
+    match fs_err::remove_file(stamp) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_apt_is_waited_for() {
+        let lock = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)";
+        assert!(is_locked(lock));
+        assert!(!is_locked("E: Unable to locate package none"));
+        let mut calls = 0;
+        let failed = patiently(|| {
+            calls += 1;
+            bail!("E: Unable to locate package none")
+        });
+        assert_eq!((failed.is_err(), calls), (true, 1));
+    }
+
+    #[test]
+    fn a_stamp_is_forgotten_once_or_twice() -> anyhow::Result<()> {
+        let stamp = std::env::temp_dir().join(format!("aurae-stamp-{}", std::process::id()));
+        fs_err::write(&stamp, "made")?;
+        forget(&stamp)?;
+        assert!(!stamp.exists());
+        forget(&stamp)
+    }
 }

@@ -1,12 +1,13 @@
 //! The control plane, critest, network plugins and what the images run, built from Go modules. A stamp holds everything
 //! that went into a build, so that a build is done again exactly when that changes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use super::debian;
 use crate::shell::{cache, find, output, root, run, say};
 
 /// A Go module of ours and what is built in it.
@@ -97,17 +98,36 @@ const MODULES: [Module; 4] = [
     },
 ];
 
-/// Builds what is missing or stale.
+/// What looks at the style of protobuf files.
+const BUF: Module = Module {
+    directory: "e2e/go/buf",
+    programs: &[("github.com/bufbuild/buf/cmd/buf", "buf")],
+    tests: &[],
+    files: None,
+    flags: "-s -w",
+};
+
+/// Builds what is missing or stale of all that the suite runs.
 pub(super) fn programs() -> anyhow::Result<()> {
+    build_all(&MODULES)
+}
+
+/// Builds buf, if it is missing or stale.
+pub(super) fn buf() -> anyhow::Result<PathBuf> {
+    build_all(&[BUF])?;
+    Ok(cache().join("bin/buf"))
+}
+
+fn build_all(modules: &[Module]) -> anyhow::Result<()> {
     let Some(go) = find("go") else {
         bail!(
-            "there is no go, which the control plane is built with: install Go 1.26 or newer and put it in PATH"
+            "there is no go, which the control plane and buf are built with: install Go 1.26 or newer and put it in PATH"
         );
     };
     let version = output(Command::new(&go).arg("version"))?;
     let bin = cache().join("bin");
     fs_err::create_dir_all(&bin)?;
-    for module in &MODULES {
+    for module in modules {
         build(module, &go, &version, &bin)?;
     }
     Ok(())
@@ -132,7 +152,9 @@ fn build(module: &Module, go: &Path, version: &str, bin: &Path) -> anyhow::Resul
         names.join(", ")
     ));
     let started = Instant::now();
-    // Into a directory of its own first: what runs from `bin` cannot be written to.
+    // First: if this is interrupted, some programs are of this checkout and some of another.
+    debian::forget(&stamp)?;
+    // Into a directory of its own: what runs from `bin` cannot be written to.
     let fresh = bin.join(".fresh");
     fs_err::create_dir_all(&fresh)?;
     let command = || {
