@@ -17,6 +17,7 @@
 //! takes away. The values of environments are in files in memory alone: while a container has not been started they are
 //! needed, and they go with the sandbox.
 
+mod brief;
 mod check;
 mod container;
 mod create;
@@ -209,14 +210,14 @@ impl Sandboxes {
         Ok((entry.status(), containers))
     }
 
-    /// The sandboxes that fit.
+    /// The sandboxes that fit, in brief.
     pub(crate) fn list(
         &self,
         id: &str,
         labels: &HashMap<String, String>,
     ) -> Result<Vec<api::SandboxStatus>, SandboxError> {
         let entries = self.shared.entries(id, labels)?;
-        Ok(entries.iter().map(|entry| entry.status()).collect())
+        Ok(entries.iter().map(|entry| entry.brief()).collect())
     }
 
     /// A container, as it is.
@@ -224,10 +225,10 @@ impl Sandboxes {
         Ok(self.shared.registry.container(id)?.container.status())
     }
 
-    /// The containers that fit.
+    /// The containers that fit, in brief.
     pub(crate) fn list_containers(&self, filter: &Filter) -> Result<Vec<api::ContainerStatus>, SandboxError> {
         let containers = self.shared.containers(filter)?;
-        Ok(containers.iter().map(|found| found.container.status()).collect())
+        Ok(containers.iter().map(|found| found.container.brief()).collect())
     }
 
     /// What happens from now on.

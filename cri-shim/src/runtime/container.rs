@@ -100,7 +100,7 @@ async fn items(shim: &Shim, filter: Option<cri::ContainerFilter>) -> Result<Vec<
         .aurae
         .ask(shim.aurae.control.containers().list_containers(request))
         .await?;
-    Ok(answer.containers.iter().map(container::item).collect())
+    Ok(answer.containers.into_iter().map(container::item).collect())
 }
 
 pub(super) async fn status(

@@ -102,7 +102,7 @@ async fn items(shim: &Shim, filter: Option<cri::PodSandboxFilter>) -> Result<Vec
         .aurae
         .ask(shim.aurae.control.sandboxes().list_sandboxes(request))
         .await?;
-    Ok(answer.sandboxes.iter().map(sandbox::item).collect())
+    Ok(answer.sandboxes.into_iter().map(sandbox::item).collect())
 }
 
 /// The caller has changed the cgroup that the sandbox is in; what it tells here are the containers' declarations, added

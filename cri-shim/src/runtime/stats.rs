@@ -54,7 +54,7 @@ async fn of_containers(
         .aurae
         .ask(shim.aurae.control.containers().list_container_stats(request))
         .await?;
-    Ok(answer.stats.iter().map(stats::container).collect())
+    Ok(answer.stats.into_iter().map(stats::container).collect())
 }
 
 pub(super) async fn sandbox(
@@ -99,7 +99,7 @@ async fn of_sandboxes(
     filter: Option<cri::PodSandboxStatsFilter>,
 ) -> Result<Vec<cri::PodSandboxStats>, Status> {
     let answer = ask(shim, filter::sandbox_stats(filter)).await?;
-    Ok(answer.iter().map(stats::sandbox).collect())
+    Ok(answer.into_iter().map(stats::sandbox).collect())
 }
 
 /// Figures as auraed has them.

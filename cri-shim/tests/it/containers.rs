@@ -303,11 +303,23 @@ fn lists_are_filtered_and_streamed_alike() {
                     found.sort();
                     expected.sort();
                     assert_eq!(found, expected, "{filter:?}");
-                    assert!(
-                        containers
-                            .iter()
-                            .all(|one| one.pod_sandbox_id == sandbox && one.created_at > 0)
-                    );
+                    for one in containers {
+                        let status = cri.container_status(&one.id).await.unwrap().status.unwrap();
+                        let expected = cri::Container {
+                            id: status.id,
+                            pod_sandbox_id: sandbox.clone(),
+                            metadata: status.metadata,
+                            image: status.image,
+                            image_ref: status.image_ref,
+                            image_id: status.image_id,
+                            state: status.state,
+                            created_at: status.created_at,
+                            labels: status.labels,
+                            annotations: status.annotations,
+                        };
+                        assert_eq!(one, expected);
+                        assert!(one.created_at > 0);
+                    }
                 }
             }
             cri.remove_sandbox(&sandbox).await;

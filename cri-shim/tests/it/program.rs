@@ -177,7 +177,10 @@ async fn streams_that_never_end_do_not_keep_it_from_ending() {
     // On another thread: the client has to answer meanwhile.
     let ending = tokio::task::spawn_blocking(move || {
         let ended = shim.signal(rustix::process::Signal::TERM);
-        (ended, fs_err::read_to_string(shim.directory.path().join("log")).unwrap())
+        (
+            ended,
+            fs_err::read_to_string(shim.directory.path().join("log")).unwrap(),
+        )
     });
     let (ended, log) = ending.await.unwrap();
     assert_eq!(ended, Some(0));

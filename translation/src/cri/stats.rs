@@ -10,8 +10,8 @@ const DEFAULT_INTERFACE: &str = "eth0";
 
 /// Figures of one container.
 #[must_use]
-pub fn container(stats: &aurae::ContainerStats) -> cri::ContainerStats {
-    let status = stats.container.clone().unwrap_or_default();
+pub fn container(stats: aurae::ContainerStats) -> cri::ContainerStats {
+    let status = stats.container.unwrap_or_default();
     let spec = status.spec.unwrap_or_default();
     let now = time::nanoseconds(stats.time.as_ref());
     let cgroup = stats.cgroup.unwrap_or_default();
@@ -36,12 +36,8 @@ pub fn container(stats: &aurae::ContainerStats) -> cri::ContainerStats {
 
 /// Figures of one sandbox, with its containers'.
 #[must_use]
-pub fn sandbox(stats: &aurae::SandboxStats) -> cri::PodSandboxStats {
-    let spec = stats
-        .sandbox
-        .as_ref()
-        .and_then(|status| status.spec.clone())
-        .unwrap_or_default();
+pub fn sandbox(stats: aurae::SandboxStats) -> cri::PodSandboxStats {
+    let spec = stats.sandbox.and_then(|status| status.spec).unwrap_or_default();
     let now = time::nanoseconds(stats.time.as_ref());
     let cgroup = stats.cgroup.unwrap_or_default();
     cri::PodSandboxStats {
@@ -59,7 +55,7 @@ pub fn sandbox(stats: &aurae::SandboxStats) -> cri::PodSandboxStats {
                 timestamp: now,
                 process_count: value(stats.processes),
             }),
-            containers: stats.containers.iter().map(container).collect(),
+            containers: stats.containers.into_iter().map(container).collect(),
             io: io(&cgroup, now),
         }),
         windows: None,

@@ -205,11 +205,9 @@ fn a_containers_status_has_what_kubelet_insists_on() {
         (user.uid, user.gid, user.supplemental_groups),
         (1000, 1000, vec![1000, 2000])
     );
-    let item = container::item(&answer);
-    assert_eq!(
-        (item.pod_sandbox_id.as_str(), item.image_id),
-        ("5a", answer.image_id)
-    );
+    let image_id = answer.image_id.clone();
+    let item = container::item(answer);
+    assert_eq!((item.pod_sandbox_id.as_str(), item.image_id), ("5a", image_id));
 }
 
 #[test]

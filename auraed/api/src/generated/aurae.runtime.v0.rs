@@ -1243,6 +1243,7 @@ pub mod container_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Of their specs it has who they are: id, sandbox, name, attempt, labels, annotations and image.
         pub async fn list_containers(
             &mut self,
             request: impl tonic::IntoRequest<super::ListContainersRequest>,
@@ -1332,6 +1333,7 @@ pub mod container_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// In brief, as lists are. Those that do not run are told of only where they are named.
         pub async fn list_container_stats(
             &mut self,
             request: impl tonic::IntoRequest<super::ListContainerStatsRequest>,
@@ -1416,6 +1418,7 @@ pub mod container_service_server {
             tonic::Response<super::GetContainerResponse>,
             tonic::Status,
         >;
+        /// Of their specs it has who they are: id, sandbox, name, attempt, labels, annotations and image.
         async fn list_containers(
             &self,
             request: tonic::Request<super::ListContainersRequest>,
@@ -1439,6 +1442,7 @@ pub mod container_service_server {
             tonic::Response<super::ReopenContainerLogResponse>,
             tonic::Status,
         >;
+        /// In brief, as lists are. Those that do not run are told of only where they are named.
         async fn list_container_stats(
             &self,
             request: tonic::Request<super::ListContainerStatsRequest>,
@@ -4387,6 +4391,7 @@ pub mod sandbox_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Of their specs it has who they are: id, name, namespace, uid, attempt, labels, annotations and runtime handler.
         pub async fn list_sandboxes(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSandboxesRequest>,
@@ -4440,6 +4445,7 @@ pub mod sandbox_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// In brief, as lists are. Those that have stopped use nothing, and are told of only where they are named.
         pub async fn list_sandbox_stats(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSandboxStatsRequest>,
@@ -4545,6 +4551,7 @@ pub mod sandbox_service_server {
             tonic::Response<super::GetSandboxResponse>,
             tonic::Status,
         >;
+        /// Of their specs it has who they are: id, name, namespace, uid, attempt, labels, annotations and runtime handler.
         async fn list_sandboxes(
             &self,
             request: tonic::Request<super::ListSandboxesRequest>,
@@ -4560,6 +4567,7 @@ pub mod sandbox_service_server {
             tonic::Response<super::UpdateSandboxResponse>,
             tonic::Status,
         >;
+        /// In brief, as lists are. Those that have stopped use nothing, and are told of only where they are named.
         async fn list_sandbox_stats(
             &self,
             request: tonic::Request<super::ListSandboxStatsRequest>,

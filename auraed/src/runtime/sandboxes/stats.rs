@@ -113,7 +113,7 @@ fn sandbox_stats(entry: &Entry, layers: &Layers) -> api::SandboxStats {
         .iter()
         .filter(|container| container.state() == ContainerState::Running);
     api::SandboxStats {
-        sandbox: Some(entry.status()),
+        sandbox: Some(entry.brief()),
         time: to_wire(now()),
         processes: cgroup.as_ref().map_or(0, |cgroup| cgroup.processes),
         cgroup,
@@ -129,7 +129,7 @@ fn container_stats(entry: &Entry, container: &Container, layers: &Layers) -> api
     let running = sandbox.filter(|_| container.state() == ContainerState::Running);
     let group = running.and_then(|sandbox| sandbox.container_cgroup(container.id()));
     api::ContainerStats {
-        container: Some(container.status()),
+        container: Some(container.brief()),
         time: to_wire(now()),
         cgroup: group.map(|group| cgroup_stats(&group, container.look())),
         writable_layer: Some(layers.of(entry, container)),

@@ -53,15 +53,15 @@ pub fn status(container: &aurae::ContainerStatus) -> cri::ContainerStatus {
 
 /// One of a list.
 #[must_use]
-pub fn item(container: &aurae::ContainerStatus) -> cri::Container {
-    let spec = container.spec.clone().unwrap_or_default();
+pub fn item(mut container: aurae::ContainerStatus) -> cri::Container {
+    let spec = container.spec.take().unwrap_or_default();
     cri::Container {
         metadata: Some(metadata(&spec)),
         image: Some(image(&spec)),
-        image_ref: reference(container, &spec),
-        state: state(container) as i32,
+        image_ref: reference(&container, &spec),
+        state: state(&container) as i32,
         created_at: time::nanoseconds(container.created_at.as_ref()),
-        image_id: container.image_id.clone(),
+        image_id: container.image_id,
         id: spec.id,
         pod_sandbox_id: spec.sandbox,
         labels: spec.labels,

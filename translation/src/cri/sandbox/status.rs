@@ -53,11 +53,11 @@ pub fn status_response(
 
 /// One of a list.
 #[must_use]
-pub fn item(sandbox: &aurae::SandboxStatus) -> cri::PodSandbox {
-    let spec = sandbox.spec.clone().unwrap_or_default();
+pub fn item(mut sandbox: aurae::SandboxStatus) -> cri::PodSandbox {
+    let spec = sandbox.spec.take().unwrap_or_default();
     cri::PodSandbox {
         metadata: Some(metadata(&spec)),
-        state: state(sandbox) as i32,
+        state: state(&sandbox) as i32,
         created_at: time::nanoseconds(sandbox.created_at.as_ref()),
         id: spec.id,
         labels: spec.labels,
