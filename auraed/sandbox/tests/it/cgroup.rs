@@ -32,7 +32,7 @@ impl Drop for Scratch {
 fn tree() -> Scratch {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let (tree, warnings) = Tree::detect(&format!("aurae-test-{}-{number}", std::process::id())).unwrap();
+    let (tree, warnings) = Tree::detect(&format!("aurae-test-tree-{}-{number}", std::process::id())).unwrap();
     for warning in warnings {
         println!("warning: {warning}");
     }
