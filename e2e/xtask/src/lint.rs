@@ -2,7 +2,8 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::shell::{cargo, find, root, run, say};
+use crate::setup;
+use crate::shell::{cargo, root, run};
 
 /// All of them; the first that fails ends it.
 pub(crate) fn everything() -> anyhow::Result<ExitCode> {
@@ -16,14 +17,8 @@ pub(crate) fn everything() -> anyhow::Result<ExitCode> {
         "-D",
         "warnings",
     ]))?;
-    if find("buf").is_some() {
-        run(Command::new("buf")
-            .arg("lint")
-            .current_dir(root().join("auraed/api")))?;
-    } else {
-        say(
-            "lint: buf is not installed, so the protobuf files are not linted: go install github.com/bufbuild/buf/cmd/buf@latest",
-        );
-    }
+    run(Command::new(setup::buf()?)
+        .arg("lint")
+        .current_dir(root().join("auraed/api")))?;
     Ok(ExitCode::SUCCESS)
 }
