@@ -80,6 +80,11 @@ impl Place {
         );
     }
 
+    /// A pipe with a name: opening one end waits for the other.
+    pub(crate) fn fifo(&self, name: &str) {
+        run("mkfifo", &[&self.path(name).display().to_string()]);
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         let reference = self.reference.as_ref().map(|(_, plugins)| plugins.clone());
         Settings {

@@ -295,9 +295,10 @@ fn an_interrupted_addition_is_taken_back_at_the_next_start() {
     ) else {
         return;
     };
+    place.fifo("ready");
     place.plugin(
         "stuck",
-        r#"[ "$CNI_COMMAND" = ADD ] || exit 0; mkfifo $here/ready; echo > $here/ready; sleep 1000"#,
+        r#"[ "$CNI_COMMAND" = ADD ] || exit 0; echo > $here/ready; sleep 1000"#,
     );
     let config = list(&format!(
         r#"{{"cniVersion": "1.0.0", "name": "ref", "plugins": [
@@ -311,12 +312,7 @@ fn an_interrupted_addition_is_taken_back_at_the_next_start() {
         let (wanted, ready) = (attachment("pod-1", &pod), place.path("ready"));
         {
             let mut adding = std::pin::pin!(runtime.add(&config, &wanted));
-            let until_stuck = tokio::task::spawn_blocking(move || {
-                while !ready.exists() {
-                    std::thread::sleep(std::time::Duration::from_millis(5));
-                }
-                fs_err::read(ready).unwrap()
-            });
+            let until_stuck = tokio::task::spawn_blocking(move || fs_err::read(ready).unwrap());
             tokio::select! {
                 _ = &mut adding => panic!("it is stuck"),
                 _ = until_stuck => {}
