@@ -177,10 +177,9 @@ impl PodNetwork {
 
     /// Gives the owner its address ahead of need, so that attaching need not wait for it. A failure comes again then.
     pub(crate) async fn reserve(&self, id: &str) {
-        if matches!(self.choose().await, Ok(Choice::Embedded))
-            && let Ok(given) = self.shared.embedded.reserve(id).await
-        {
-            self.shared.owners.reserve(id, given);
+        let Shared { embedded, owners, .. } = &*self.shared;
+        if matches!(self.choose().await, Ok(Choice::Embedded)) {
+            let _ = embedded.reserve(id, owners).await;
         }
     }
 

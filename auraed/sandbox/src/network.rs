@@ -207,7 +207,7 @@ impl Network {
             })
             .await?;
         }
-        for name in reconcile::stale_interfaces(self.interfaces().await?, live) {
+        for name in reconcile::stale_interfaces(self.interfaces().await?, live, &self.config.bridge) {
             self.remove_interface(&name).await?;
             reconciled.removed_interfaces.push(name);
         }
@@ -242,31 +242,56 @@ impl Network {
             action: "make",
             source,
         })?;
-        let interface = interface_name(pod.id);
-        let connected = self.connect(&namespace, &interface, pod).await;
+        let connected = self.connect(&namespace, pod).await;
         let netns = namespace.close().await;
-        connected.map(|()| Attachment { netns, interface })
+        connected.map(|interface| Attachment { netns, interface })
     }
 
+    /// Makes the pair and sets it up; answers the node's end's name.
     async fn connect(
+        &self,
+        namespace: &netns::Namespace,
+        pod: &Endpoint<'_>,
+    ) -> Result<String, NetworkError> {
+        let [name, other] = interface_names(pod.id, &self.config.bridge);
+        let name = match self.add_pair(namespace, &name, pod).await {
+            // It is another daemon's, for a pod of the same id.
+            Err(NetworkError::Link { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
+                self.add_pair(namespace, &other, pod).await?;
+                other
+            }
+            made => {
+                made?;
+                name
+            }
+        };
+        let (configured, finished, limited) = tokio::join!(
+            link::configure_pod(&namespace.links, pod),
+            link::finish_pair(&self.links, &name, pod.id),
+            link::limit(&self.links, &name, pod.limits.ingress_bits),
+        );
+        let finished = finished.map_err(|source| NetworkError::Link {
+            action: format!("set up interface {name}"),
+            source,
+        });
+        configured.and(finished).and(limited)?;
+        Ok(name)
+    }
+
+    async fn add_pair(
         &self,
         namespace: &netns::Namespace,
         name: &str,
         pod: &Endpoint<'_>,
     ) -> Result<(), NetworkError> {
-        let netns = namespace.descriptor.as_fd();
         let pair = link::Pair {
             name,
             bridge: self.bridge,
             mtu: self.config.mtu,
-            netns,
+            netns: namespace.descriptor.as_fd(),
             address: pod.address,
         };
-        let failed = |what: &str| {
-            let action = format!("{what} interface {name}");
-            move |source| NetworkError::Link { action, source }
-        };
-        match link::add_pair(&self.links, &pair).await {
+        let made = match link::add_pair(&self.links, &pair).await {
             // The pod's earlier namespace is still there, or is on its way out.
             Err(error)
                 if error.raw_os_error() == Some(libc::EEXIST)
@@ -276,14 +301,11 @@ impl Network {
                 link::add_pair(&self.links, &pair).await
             }
             result => result,
-        }
-        .map_err(failed("make"))?;
-        let (configured, finished, limited) = tokio::join!(
-            link::configure_pod(&namespace.links, pod),
-            link::finish_pair(&self.links, name, pod.id),
-            link::limit(&self.links, name, pod.limits.ingress_bits),
-        );
-        configured.and(finished.map_err(failed("set up"))).and(limited)
+        };
+        made.map_err(|source| NetworkError::Link {
+            action: format!("make interface {name}"),
+            source,
+        })
     }
 
     async fn serve(&self, id: &str, address: Ipv4Addr, ports: &[PortMapping]) -> Result<(), NetworkError> {
@@ -324,13 +346,11 @@ impl Network {
     }
 
     async fn is_interface_of(&self, name: &str, id: &str) -> Result<bool, NetworkError> {
-        let alias = link::alias_of(&self.links, name).await;
-        let alias = alias.map_err(|source| NetworkError::Link {
+        let is = link::is_pair_of(&self.links, name, self.bridge, id).await;
+        is.map_err(|source| NetworkError::Link {
             action: format!("look for interface {name}"),
             source,
-        })?;
-        // Gone meanwhile is as good as ours.
-        Ok(alias.is_none_or(|alias| alias == link::shortened(id)))
+        })
     }
 
     async fn remove_interface(&self, name: &str) -> Result<(), NetworkError> {
@@ -342,10 +362,11 @@ impl Network {
     }
 }
 
-/// Name of the interface on the bridge that is pod `id`'s: `v` and 48 bits of the id's hash.
-fn interface_name(id: &str) -> String {
-    let hash = fnv(id);
-    format!("v{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
+/// Names of the interface on the bridge that is pod `id`'s, by hash: the first, or the second where another network of this
+/// machine has one of the first name.
+fn interface_names(id: &str, bridge: &str) -> [String; 2] {
+    [fnv(id), fnv(&format!("{bridge}/{id}"))]
+        .map(|hash| format!("v{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff))
 }
 
 /// The text's FNV-1a hash: the same in every version.

@@ -103,8 +103,11 @@ impl Embedded {
 
     /// Leaves everything to plugins, but for those who have an address.
     pub(super) async fn stand_back(&self) -> Result<(), NetworkFailure> {
-        if !self.subnets.read().await.ahead {
-            return Ok(());
+        {
+            let subnets = self.subnets.read().await;
+            if !subnets.ahead && subnets.served.is_empty() {
+                return Ok(());
+            }
         }
         self.subnets.write().await.ahead = false;
         self.settle().await
@@ -158,9 +161,11 @@ impl Embedded {
     }
 
     /// The owner's address ahead of need: its own, or a new one.
-    pub(super) async fn reserve(&self, id: &str) -> Result<Given, NetworkFailure> {
+    pub(super) async fn reserve(&self, id: &str, owners: &Owners) -> Result<(), NetworkFailure> {
+        // Until it is noted, whoever looks for owners that nobody knows must not find it.
         let subnets = self.subnets.read().await;
-        self.allocate(id, &subnets).await
+        owners.reserve(id, self.allocate(id, &subnets).await?);
+        Ok(())
     }
 
     pub(super) async fn release(&self, id: &str) -> Result<(), NetworkFailure> {
@@ -294,16 +299,17 @@ impl Embedded {
         id: &str,
         owners: &Owners,
     ) -> Result<(RwLockReadGuard<'_, Subnets>, Given), NetworkFailure> {
+        let mut reserved = owners.given(id);
         loop {
             let subnets = self.subnets.read().await;
-            let given = match owners.given(id) {
+            let given = match reserved.take() {
                 Some(given) => given,
                 None => self.allocate(id, &subnets).await?,
             };
             if subnets.served.contains(&given.subnet) {
                 return Ok((subnets, given));
             }
-            // Plugins came and went meanwhile. Its row is there now, so that the next look finds it served.
+            // Plugins came meanwhile. Its row is there now, so that the next look finds it served.
             drop(subnets);
             self.settle().await?;
         }

@@ -173,15 +173,18 @@ pub(super) fn shortened(id: &str) -> String {
     id.chars().take(63).collect()
 }
 
-/// What is written beside an interface.
-pub(super) async fn alias_of(links: &Handle, name: &str) -> io::Result<Option<String>> {
-    let link = find(links, name).await?;
-    Ok(link.and_then(|link| {
-        link.attributes.into_iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfAlias(alias) => Some(alias),
-            _ => None,
-        })
-    }))
+/// Whether the interface is pod `id`'s on this bridge. One that is gone meanwhile is as good.
+pub(super) async fn is_pair_of(links: &Handle, name: &str, bridge: u32, id: &str) -> io::Result<bool> {
+    let Some(link) = find(links, name).await? else {
+        return Ok(true);
+    };
+    // It has its alias a moment after it was made: between the two a crash may leave it without.
+    let alias = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
+        _ => None,
+    });
+    let here = link.attributes.contains(&LinkAttribute::Controller(bridge));
+    Ok(here && alias.is_none_or(|alias| alias == shortened(id)))
 }
 
 /// Deletes an interface; succeeds if it is gone. Takes the kernel 14 to 20 ms.

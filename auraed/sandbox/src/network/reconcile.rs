@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::nft::Entry;
-use super::{Live, interface_name};
+use super::{Live, interface_names};
 
 /// Host ports to take out, and to put in with their pod's id.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -13,8 +13,11 @@ pub(super) struct Ports<'a> {
 }
 
 /// Names of the interfaces on the bridge that belong to no live pod.
-pub(super) fn stale_interfaces(present: Vec<String>, live: &[Live]) -> Vec<String> {
-    let wanted: BTreeSet<_> = live.iter().map(|pod| interface_name(&pod.id)).collect();
+pub(super) fn stale_interfaces(present: Vec<String>, live: &[Live], bridge: &str) -> Vec<String> {
+    let wanted: BTreeSet<_> = live
+        .iter()
+        .flat_map(|pod| interface_names(&pod.id, bridge))
+        .collect();
     present
         .into_iter()
         .filter(|name| is_ours(name) && !wanted.contains(name))
@@ -50,9 +53,12 @@ fn ports_of<'a>(present: &[Entry], wanted: impl Iterator<Item = (&'a str, Entry)
     }
 }
 
+/// Bytes of the names that [`interface_names`] makes.
+const INTERFACE_NAME: usize = 13;
+
 // Someone else may have put an interface on the bridge.
 fn is_ours(name: &str) -> bool {
-    name.len() == interface_name("").len()
+    name.len() == INTERFACE_NAME
         && name
             .strip_prefix('v')
             .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -85,15 +91,14 @@ mod tests {
 
     #[test]
     fn only_our_own_stale_interfaces_go() {
-        let names = [
-            interface_name("a"),
-            interface_name("b"),
-            "veth-other".to_owned(),
-            "v1".to_owned(),
-        ];
+        let names = |id: &str| interface_names(id, "aurae0");
+        let [first, second] = names("a");
+        let [stale, _] = names("b");
+        let others = ["veth-other".to_owned(), "v1".to_owned()];
+        let present = [first, second, stale.clone()].into_iter().chain(others);
         assert_eq!(
-            stale_interfaces(names.to_vec(), &[pod("a", 2, &[])]),
-            [interface_name("b")]
+            stale_interfaces(present.collect(), &[pod("a", 2, &[])], "aurae0"),
+            [stale]
         );
     }
 

@@ -42,12 +42,19 @@ impl Socket {
         self.send(&bytes).map_err(at("send a transaction"))?;
         // The kernel works inside of the send, so that all answers are there now.
         let mut refused = None;
+        let mut lost = false;
         let mut buffer = vec![0; DATAGRAM];
         loop {
             let length = match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((length, _)) => length,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => continue,
+                // Each step that is refused has an answer of its own, and not all had room. Those that had must be taken, or
+                // the next transaction would take them for its own.
+                Err(Errno::NOBUFS) => {
+                    lost = true;
+                    continue;
+                }
                 Err(error) => return Err(at("read the answer")(error)),
             };
             for message in messages(&buffer[..length]) {
@@ -62,7 +69,11 @@ impl Socket {
                 }
             }
         }
-        refused.map_or(Ok(()), Err)
+        match refused {
+            Some(refused) => Err(refused),
+            None if lost => Err(at("read the answer")(Errno::NOBUFS)),
+            None => Ok(()),
+        }
     }
 
     /// Sends a dump request and hands over each message of the answer.

@@ -156,6 +156,18 @@ fn two_networks_beside_each_other() {
             ..endpoint("b", Ipv4Addr::new(10, 99, 0, 2), &[])
         };
         let b = other.attach(&b).await.unwrap();
+        // Pods of one id, as callers choose them, do not know of each other.
+        let of_other = Endpoint {
+            subnet: subnet("10.99.0.0/24"),
+            ..endpoint("a", Ipv4Addr::new(10, 99, 0, 3), &[])
+        };
+        for _ in 0..2 {
+            let of_other = other.attach(&of_other).await.unwrap();
+            assert_ne!(of_other.interface, a.interface);
+            within(&of_other.netns, || serve(80));
+            assert_eq!(ask(Ipv4Addr::new(10, 99, 0, 3), 80).as_deref(), Some("10.99.0.1"));
+            within(&a.netns, || run("ip", &["link", "show", "eth0"]));
+        }
         other.reconcile(&[]).await.unwrap();
         assert!(interfaces().contains(&a.interface) && !interfaces().contains(&b.interface));
         other.remove().await.unwrap();

@@ -112,6 +112,24 @@ fn a_host_port_has_one_pod() {
 }
 
 #[test]
+fn many_refused_ports_are_told_and_are_no_other_pods_failure() {
+    on_node(|| async {
+        let Some(network) = start_with_nat().await else {
+            return;
+        };
+        let ports: Vec<_> = (0..500).map(|number| tcp(None, 10_000 + number, 80)).collect();
+        let _a = attach(&network, "a", POD_A, &ports).await.unwrap();
+        let taken = attach(&network, "b", POD_B, &ports).await.unwrap_err();
+        assert!(matches!(taken, NetworkError::PortTaken { .. }), "{taken:?}");
+        // The kernel's answers to that transaction are not taken for those to this one.
+        let c = Ipv4Addr::new(10, 88, 0, 4);
+        let c = attach(&network, "c", c, &[tcp(None, 8080, 80)]).await.unwrap();
+        within(&c.netns, || serve(80));
+        assert!(ask(GATEWAY, 8080).is_some());
+    });
+}
+
+#[test]
 fn the_table_reads_back() {
     on_node(|| async {
         let Some(network) = start_with_nat().await else {
