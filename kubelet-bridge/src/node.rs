@@ -22,6 +22,7 @@ pub mod keeper;
 mod lease;
 mod patch;
 mod searches;
+mod subnets;
 
 /// The API that this bridge stands in for.
 pub const KUBELET_VERSION: &str = concat!("v1.37.2+aurae", env!("CARGO_PKG_VERSION"));

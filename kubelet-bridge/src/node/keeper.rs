@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use translation::node::Registration;
 
+use super::subnets::Subnets;
 use super::{KUBELET_VERSION, Link, NodeView, adopt, images, lease, patch, searches};
 use crate::aurae::Aurae;
 use crate::backoff::{Backoff, jitter};
@@ -55,6 +56,7 @@ pub struct Keeper {
     was_ready: bool,
     searches: Vec<String>,
     away_since: Option<Instant>,
+    subnets: Subnets,
 }
 
 impl Keeper {
@@ -83,6 +85,7 @@ impl Keeper {
             was_ready: false,
             searches: searches::own(),
             away_since: None,
+            subnets: Subnets::default(),
         }
     }
 
@@ -110,6 +113,10 @@ impl Keeper {
                     error.retry_after().unwrap_or_else(|| backoff.delay())
                 }
             };
+            let object = self.object.borrow().clone();
+            if let Some(object) = object {
+                self.subnets.tell(&self.aurae, &object).await;
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 changed = self.link.changed() => {
@@ -270,6 +277,8 @@ impl Keeper {
             return Box::pin(self.report()).await;
         }
         self.written(adopted.node, None);
+        // A moment later the cluster has assigned subnets to it, which the answer to a report tells.
+        self.reported = None;
         Ok(())
     }
 
