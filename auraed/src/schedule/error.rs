@@ -136,6 +136,6 @@ pub enum StartError {
         id: String,
         /// What is missing.
         #[source]
-        source: auraed_sandbox::Error,
+        source: Box<auraed_sandbox::Error>,
     },
 }

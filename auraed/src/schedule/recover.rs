@@ -116,7 +116,12 @@ async fn recover_one(node: &Node, clock: Clock, row: PodRow) -> Result<Option<Re
             }
             Ok(Ok(None)) => {}
             // This process had better not start than end what runs.
-            Ok(Err(source)) if is_exhaustion(&source) => return Err(StartError::Adopt { id, source }),
+            Ok(Err(source)) if is_exhaustion(&source) => {
+                return Err(StartError::Adopt {
+                    id,
+                    source: Box::new(source),
+                });
+            }
             Ok(Err(error)) => {
                 tracing::error!(
                     pod = id,

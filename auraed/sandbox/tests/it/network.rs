@@ -202,7 +202,7 @@ fn words(text: &str) -> String {
 }
 
 async fn two_pods(network: &Network) -> (Attachment, Attachment) {
-    let a = attach(&network, "a", POD_A, &[]).await.unwrap();
-    let b = attach(&network, "b", POD_B, &[]).await.unwrap();
+    let a = attach(network, "a", POD_A, &[]).await.unwrap();
+    let b = attach(network, "b", POD_B, &[]).await.unwrap();
     (a, b)
 }

@@ -3,6 +3,7 @@
 //! Each race is run twice beside the same swapper: by a resolver of the test's own that looks first and then goes by the
 //! path, as runtimes did before the CVEs, and which must lose; and by auraed-sandbox, which must not lose, and must come to
 //! starts all the same.
+#![expect(clippy::print_stdout, reason = "how close the races were")]
 
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
