@@ -108,6 +108,14 @@ impl Source {
         self.sessions.len()
     }
 
+    /// The first place worth asking from this one on: one that could not be reached a moment ago is left out where
+    /// another one follows.
+    pub(crate) fn place_from(&self, place: usize) -> usize {
+        let last = self.sessions.len().saturating_sub(1);
+        let reachable = |place: &usize| self.sessions.get(*place).is_some_and(|it| !it.is_unreachable());
+        (place..last).find(reachable).unwrap_or(last)
+    }
+
     /// Begins to fetch a blob from one place, at an offset.
     pub(crate) async fn blob(
         &self,
@@ -122,11 +130,16 @@ impl Source {
     /// Asks one place after another. The last answer is the registry's own, and is the one that counts.
     async fn fetch(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>, FetchError> {
         let mut failed = Vec::new();
-        for session in &self.sessions {
+        let mut place = self.place_from(0);
+        while let Some(session) = self.sessions.get(place) {
             match wanted.ask(session).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failed.push((session.host(), error)),
             }
+            if place + 1 == self.sessions.len() {
+                break;
+            }
+            place = self.place_from(place + 1);
         }
         let (_, error) = failed.pop().ok_or(FetchError::NoPlace)?;
         for (mirror, error) in &failed {
@@ -171,5 +184,37 @@ impl Wanted<'_> {
                 actual,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address that nobody listens at, as long as there is the socket.
+    fn nobody() -> (tokio::net::TcpSocket, String) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let host = socket.local_addr().unwrap().to_string();
+        (socket, host)
+    }
+
+    #[tokio::test]
+    async fn a_mirror_that_cannot_be_reached_is_asked_once() {
+        // The first to come installs it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ((_mirror, mirror), (_registry, registry)) = (nobody(), nobody());
+        let config = RegistryConfig {
+            host: registry.clone(),
+            mirrors: vec![mirror],
+            ..RegistryConfig::default()
+        };
+        let reference: Reference = format!("{registry}/app:1").parse().unwrap();
+        let source = Registries::new(vec![config]).source(&reference, &[]).unwrap();
+        assert_eq!((source.places(), source.place_from(0)), (2, 0));
+        let error = source.document(&reference).await.err().unwrap();
+        assert!(error.to_string().contains(&registry), "{error}");
+        // The last one is asked in any case.
+        assert_eq!((source.place_from(0), source.place_from(1)), (1, 1));
     }
 }

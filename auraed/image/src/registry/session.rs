@@ -1,6 +1,7 @@
 //! One pull's talk with one place: requests, who it is there, and the streams it gets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
@@ -22,6 +23,7 @@ pub(super) struct Session {
     /// To be tried one after another; without any, one goes as nobody.
     secrets: Vec<Option<Secret>>,
     identity: Mutex<Identity>,
+    unreachable: AtomicBool,
 }
 
 /// Which secret is used, and what the registry made of it.
@@ -59,11 +61,17 @@ impl Session {
             client,
             secrets,
             identity: Mutex::default(),
+            unreachable: AtomicBool::new(false),
         })
     }
 
     pub(super) fn host(&self) -> &str {
         &self.endpoint.host
+    }
+
+    /// Whether no connection could be made when this one was last asked.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
     /// Fetches a manifest or index by tag or digest. It is not checked.
@@ -150,10 +158,10 @@ impl Session {
         if offset > 0 {
             request = request.header(RANGE, format!("bytes={offset}-"));
         }
-        request
-            .send()
-            .await
-            .map_err(|error| FetchError::request(url, error))
+        let sent = request.send().await;
+        let unreachable = sent.as_ref().is_err_and(reqwest::Error::is_connect);
+        self.unreachable.store(unreachable, Ordering::Relaxed);
+        sent.map_err(|error| FetchError::request(url, error))
     }
 
     /// Makes the authorization for a request that was refused, with the next secret if that refuted the current one.

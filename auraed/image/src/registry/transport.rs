@@ -59,6 +59,8 @@ fn build(trust: &Trust, redirects: Redirects) -> Result<Client, FetchError> {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(policy(redirects))
+            // An address may hold a signature.
+            .referer(false)
     };
     let built = match trust {
         // A plain registry may redirect to a server with TLS; but it must also work on a machine that has no

@@ -285,7 +285,9 @@ async fn a_redirect_does_not_take_the_password_along() {
         .await
         .unwrap();
     assert_eq!(elsewhere.requests().len(), 1);
-    assert_eq!(elsewhere.requests()[0].header("authorization"), None);
+    for header in ["authorization", "referer"] {
+        assert_eq!(elsewhere.requests()[0].header(header), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,7 +96,7 @@ impl<'a> Pump<'a> {
         if let Some((file, length)) = known {
             self.replay(file, length).await?;
         }
-        let (mut place, mut retries, mut since) = (place, retries(), self.done);
+        let (mut place, mut retries, mut since) = (self.source.place_from(place), retries(), self.done);
         while self.done < self.layer.size_bytes || self.done == 0 {
             way.place.store(place, Ordering::Relaxed);
             let error = match self.stream(place).await {
@@ -109,13 +109,15 @@ impl<'a> Pump<'a> {
             if self.done >= since + PROGRESS {
                 (since, retries) = (self.done, self::retries());
             }
-            let pause = retries.next().filter(|_| error.kind() == ErrorKind::Unavailable);
+            // A mirror that cannot be reached at all is not waited for.
+            let again = error.kind() == ErrorKind::Unavailable && self.source.place_from(place) == place;
+            let pause = retries.next().filter(|_| again);
             if let Some(pause) = pause {
                 tracing::debug!(layer = %self.layer.digest, error = %crate::error::chain(&error), "fetching on");
                 tokio::time::sleep(pause).await;
             } else if place + 1 < self.source.places() {
                 tracing::warn!(layer = %self.layer.digest, error = %crate::error::chain(&error), "asking the next place");
-                (place, retries) = (place + 1, self::retries());
+                (place, retries) = (self.source.place_from(place + 1), self::retries());
             } else {
                 return Err(self.failed(error));
             }
