@@ -309,12 +309,10 @@ pub(super) async fn address_in(
 
 /// An IPv4 address, this end's.
 fn address_of(message: &AddressMessage) -> Option<Ipv4Addr> {
-    let addresses = message.attributes.iter();
-    let local = addresses.filter_map(|attribute| match attribute {
+    message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
         _ => None,
-    });
-    local.last()
+    })
 }
 
 fn is_bridge(link: &LinkMessage) -> bool {
