@@ -31,7 +31,8 @@ Examples:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cri-shim", version, max_term_width = 100, after_help = AFTER)]
 pub struct Flags {
-    /// Where the CRI is served: a Unix socket, made with mode 0660. One that a killed shim left is replaced.
+    /// Where the CRI is served: a Unix socket, made with mode 0660, and its directory where that is missing. One that a
+    /// killed shim left is replaced.
     #[arg(long, value_name = "ENDPOINT", default_value = "unix:///run/cri-shim/cri.sock", value_parser = endpoint, value_hint = ValueHint::FilePath)]
     pub listen: PathBuf,
     /// auraed's socket.

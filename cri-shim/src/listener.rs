@@ -65,6 +65,7 @@ impl Listener {
         let in_use = || BindError::InUse {
             path: path.to_owned(),
         };
+        make_directory(path).map_err(failed)?;
         let lock = lock(path).map_err(failed)?.ok_or_else(in_use)?;
         match fs_err::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -115,6 +116,17 @@ impl Drop for Listener {
     }
 }
 
+/// Makes the socket's own directory where it is missing; what is above that is somebody else's.
+fn make_directory(socket: &Path) -> io::Result<()> {
+    let Some(directory) = socket.parent() else {
+        return Ok(());
+    };
+    match fs_err::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// `None` while another process has it.
 fn lock(socket: &Path) -> io::Result<Option<File>> {
     let mut name = socket.as_os_str().to_owned();
@@ -152,6 +164,20 @@ mod tests {
         drop(first);
         assert!(!path.exists());
         drop(Listener::bind(&path).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_made_and_no_more_than_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cri-shim/cri.sock");
+        drop(Listener::bind(&path).await.unwrap());
+        drop(Listener::bind(&path).await.unwrap());
+        let deeper = directory.path().join("not/there/cri.sock");
+        assert!(matches!(
+            Listener::bind(&deeper).await,
+            Err(BindError::Bind { .. })
+        ));
+        assert!(!directory.path().join("not").exists());
     }
 
     #[tokio::test]
