@@ -168,8 +168,15 @@ impl Registry {
     }
 
     /// Lets a new pod's driver work while the pod is being written: a crash before the end of both leaves something that
-    /// the next daemon finds unknown, and removes.
+    /// the next daemon finds unknown, and removes. To its end, whether the caller waits or not: the id is claimed, and
+    /// nobody else would begin the driver's work.
     pub(super) async fn keep(self: &Arc<Self>, new: Box<New>) -> Result<Arc<PodStatus>, EngineError> {
+        let registry = Arc::clone(self);
+        let keeping = self.drivers.spawn(async move { registry.begin(new).await });
+        keeping.await.unwrap_or(Err(EngineError::Closed))
+    }
+
+    async fn begin(self: &Arc<Self>, new: Box<New>) -> Result<Arc<PodStatus>, EngineError> {
         let New { mut driver, entry } = *new;
         let pod = entry.cell.pod();
         if !pod.host_network {

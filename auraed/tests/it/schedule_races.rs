@@ -5,6 +5,7 @@ use crate::node::{Node, pod, shell};
 use auraed_api::runtime::v0::RestartPolicy;
 use auraed_api::schedule::v0::{ListRequest, NowRequest, RemoveRequest, StopRequest};
 use auraed_client::Client;
+use std::time::Duration;
 use tonic::Code;
 
 /// The same sequence of numbers at each run (a linear congruential generator, Knuth's constants).
@@ -115,6 +116,33 @@ async fn a_pod_that_is_sent_while_another_of_its_id_goes_is_made_in_the_end() {
         send().await.unwrap();
         node.until("again", |_| true).await;
         remove(node.client.clone()).await.unwrap();
+    }
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn a_pod_whose_sender_goes_away_is_made_all_the_same() {
+    let Some(node) = Node::new("a_pod_whose_sender_goes_away_is_made_all_the_same").await else {
+        return;
+    };
+    let wanted = |number: u64| {
+        let name = format!("pod-{number}");
+        pod(&name, RestartPolicy::Never, vec![shell("main", "exit 0")])
+    };
+    for number in 0..40 {
+        let request = NowRequest {
+            pod: Some(wanted(number)),
+        };
+        let (mut schedule, patience) = (node.client.schedule(), Duration::from_micros(number * 75));
+        let _ = tokio::time::timeout(patience, schedule.now(request)).await;
+    }
+    for number in 0..40 {
+        tokio::time::timeout(PATIENCE, node.run(wanted(number)))
+            .await
+            .unwrap();
+        node.until(&format!("pod-{number}"), |status| status.finished)
+            .await;
+        node.remove(&format!("pod-{number}")).await;
     }
     node.finish().await;
 }
