@@ -357,3 +357,31 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_in_its_place_stays_whole() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let (source, target) = (directory.path().join("a"), directory.path().join("b"));
+        fs_err::write(&source, "program")?;
+        // The second time it is a link to itself.
+        for _time in 0..2 {
+            place_program(&source, &target)?;
+            assert_eq!(fs_err::read(&source)?, b"program");
+            assert_eq!(fs_err::read(&target)?, b"program");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_script_can_be_run_when_it_is_written() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let script = directory.path().join("script");
+        write_script(&script, "#!/bin/sh\necho \"said $1\"\n")?;
+        assert_eq!(output(Command::new(&script).arg("so"))?, "said so\n");
+        Ok(())
+    }
+}

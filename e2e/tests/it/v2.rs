@@ -9,9 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use e2e::home;
-use e2e::process::write_script;
+use e2e::process::{MARK, write_script};
 use e2e::skip::skipped;
-use e2e::suite::{Ground, on_ground, with_images};
+use e2e::suite::{Ground, ground, on_ground, with_images};
 
 /// Seconds for boot, pods and all; fork and exec are several times slower there.
 const LIMIT: u32 = 300;
@@ -45,6 +45,8 @@ pub(crate) fn boot(tool: &Command, size: &str, seconds: u32, command: &[&str]) -
         .args(["-m", size, "--"])
         .args(command)
         .envs(tool.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        // So that it ends with the run.
+        .env(MARK, ground().scratch.path())
         .stdin(std::process::Stdio::null());
     let output = limited.output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
