@@ -19,7 +19,12 @@ fn sets(unit: &str, name: &str) -> bool {
 #[test]
 fn pods_outlive_the_daemons_unit() {
     let unit = read(&root().join("auraed/auraed.service"));
-    for wanted in ["Type=notify", "KillMode=process", "Delegate=yes", "Restart=always"] {
+    for wanted in [
+        "Type=notify",
+        "KillMode=process",
+        "Delegate=yes",
+        "Restart=always",
+    ] {
         assert!(unit.lines().any(|line| line == wanted), "{wanted}");
     }
     // The first would take the sockets of running pods away, the next hide their volumes, the last hold for containers.
