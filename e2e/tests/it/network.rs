@@ -1,6 +1,7 @@
 //! Pods' traffic: to each other, to the API server, through host ports; names.
 
 use anyhow::ensure;
+use e2e::node::{Node, Options};
 use e2e::suite::PATIENCE;
 use e2e::{pods, wait};
 
@@ -135,5 +136,50 @@ spec:
         ensure!(pods::address(&host) == address, "{:?}", host.status);
         ensure!(test.kubectl.run(["logs", "on-host"])?.contains(&address));
         Ok(())
+    });
+}
+
+/// The agent hands the subnet that the cluster assigned to the node on to auraed.
+#[test]
+fn pods_get_addresses_of_the_nodes_own_subnet() {
+    on_cluster("pods_get_addresses_of_the_nodes_own_subnet", async |test| {
+        let options = Options::reserved("subnet").with(test.suite.node.agent());
+        let node = Node::join(&test.suite.cluster, options).await?;
+        node.kill_agents();
+        node.kill_auraed();
+        // One that the configuration names would count.
+        let config = fs_err::read_to_string(node.config())?;
+        let unnamed: Vec<_> = config
+            .lines()
+            .filter(|line| !line.starts_with("subnet = "))
+            .collect();
+        fs_err::write(node.config(), unnamed.join("\n"))?;
+        node.start_auraed()?;
+        let spec =
+            r#"{"spec": {"podCIDR": "10.246.0.0/24", "podCIDRs": ["10.246.0.0/24", "fd00:246::/64"]}}"#;
+        test.kubectl.run(["patch", "node", node.name(), "-p", spec])?;
+        node.start_agents()?;
+        let told = wait::until(PATIENCE, "auraed knows the node's subnet", async || {
+            let facts = node.aurae(["node"])?;
+            Ok(facts.contains("10.246.0.0/24").then_some(()))
+        });
+        told.await?;
+        let pod = "
+apiVersion: v1
+kind: Pod
+metadata: {name: assigned}
+spec:
+  nodeName: '@node'
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: assigned, image: '@busybox', command: [sleep, '3600']}
+";
+        test.apply(&pod.replace("@node", node.name()))?;
+        let pod = test.ready("assigned").await?;
+        ensure!(pods::address(&pod).starts_with("10.246.0."), "{:?}", pod.status);
+        test.kubectl.run(["delete", "pod", "assigned", "--wait=false"])?;
+        test.gone("assigned").await?;
+        node.stop()?;
+        node.cleanup()
     });
 }
