@@ -24,9 +24,6 @@ use crate::streams::Streams;
 /// Calls that one connection may have under way: kubelet has one for all, and a stop may take long.
 const CALLS: u32 = 1024;
 
-/// How long calls that are under way may take once the shim stops.
-const DRAIN: Duration = Duration::from_secs(5);
-
 /// Why the shim ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -93,7 +90,7 @@ pub async fn run(flags: &Flags) -> Result<(), DaemonError> {
     };
     tokio::select! {
         ended = drain => ended,
-        () = tokio::time::sleep(DRAIN) => {
+        () = tokio::time::sleep(Duration::from_secs(flags.drain_seconds.into())) => {
             tracing::warn!("calls were still under way; what they asked for goes on");
             Ok(())
         }

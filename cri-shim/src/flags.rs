@@ -13,7 +13,8 @@ Files:
                                    `auraed identity issue cri-shim --out DIR --owner USER`
 
 Signals:
-  SIGTERM, SIGINT                  no more calls are taken; those under way get 5 seconds. Containers run on.
+  SIGTERM, SIGINT                  no more calls are taken; those under way get --drain-seconds. Containers run on.
+                                   A second one ends it at once.
 
 Exit codes:
   0 done, 1 failed, 2 wrong flags
@@ -44,6 +45,9 @@ pub struct Flags {
     /// Where streams of exec, attach and port-forward are served, to the kubelet alone; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub streaming_address: SocketAddr,
+    /// How long calls and sessions that are under way may go on once the shim is told to end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub drain_seconds: u32,
     /// How much to log: 2 is usual, 4 tells of every call, 6 of every frame's kind.
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 2)]
     pub verbosity: u8,
@@ -103,5 +107,8 @@ mod tests {
         let directory = directory.map(|name| PathBuf::from("/run").join(name));
         assert_eq!(flags.listen.parent(), directory.as_deref());
         assert!(flags.command.is_none());
+        // systemd's patience is longer than the shim's.
+        let patience = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
+        assert!(patience.unwrap().parse::<u32>().unwrap() > flags.drain_seconds);
     }
 }

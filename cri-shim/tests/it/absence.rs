@@ -6,7 +6,7 @@ use cri_api::v1 as cri;
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::Code;
 
-use crate::node::{Cri, FOREVER, container_config, on_own_node, sandbox_config};
+use crate::node::{Cri, FOREVER, PATIENT, container_config, on_own_node, sandbox_config};
 
 impl Cri {
     async fn ready(&mut self) -> bool {
@@ -49,6 +49,8 @@ fn calls_under_way_end_before_the_shim_does() {
         "calls_under_way_end_before_the_shim_does",
         "drain",
         async |node, mut cri| {
+            node.kill_shim();
+            node.start_shim_with(&PATIENT).unwrap();
             let config = sandbox_config("drain");
             let sandbox = cri.run_sandbox(&config).await;
             let container = cri

@@ -21,6 +21,9 @@ use tonic::transport::{Channel, Endpoint};
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For a shim that is told to end while a test is not through with it.
+pub(crate) const PATIENT: [&str; 2] = ["--drain-seconds", "60"];
+
 /// A client of the CRI, as kubelet is one.
 #[derive(Clone)]
 pub(crate) struct Cri {

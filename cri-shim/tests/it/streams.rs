@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::node::{Cri, FOREVER, PATIENCE, container_config, on_node, on_own_node, sandbox_config};
+use crate::node::{Cri, FOREVER, PATIENCE, PATIENT, container_config, on_node, on_own_node, sandbox_config};
 
 /// A client of a URL, over one of the subprotocols.
 struct Client {
@@ -442,6 +442,8 @@ fn a_session_goes_on_while_the_shim_ends() {
         "drain-session",
         async |node, mut cri| {
             suite::ground().network.enter().unwrap();
+            node.kill_shim();
+            node.start_shim_with(&PATIENT).unwrap();
             let (_, container) = start(&mut cri, "drain", FOREVER).await;
             let url = exec(&mut cri, &container, "cat", true).await;
             let unused = exec(&mut cri, &container, "true", false).await;

@@ -35,13 +35,21 @@ impl Node {
     /// # Errors
     /// It ends, or does not listen in time.
     pub fn start_shim(&self) -> anyhow::Result<()> {
+        self.start_shim_with(&[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// As [`Node::start_shim`].
+    pub fn start_shim_with(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let place = self.directory.join("shim");
         if !place.join("identity").exists() {
             fs_err::create_dir_all(&place)?;
             self.issue_identity("cri-shim", &place)?;
             self.give_to_nobody(&place)?;
         }
-        self.start_agent("cri-shim", &self.shim_launch()?)?;
+        self.start_agent("cri-shim", &self.shim_launch()?.args(arguments))?;
         wait::blocking(PATIENCE, "cri-shim's socket", || {
             if let Some((_, program)) = lock(&self.agents).iter().find(|(name, _)| *name == "cri-shim") {
                 program.check()?;
