@@ -182,6 +182,8 @@ impl Shared {
             return Ok(());
         }
         self.node.state.remove_sandbox(entry.id()).await?;
+        // Before the id is free: another sandbox of it has files of its own.
+        self.discard(self.node.directories.sandbox(entry.id())).await;
         let containers = entry.containers();
         self.registry.forget_sandbox(entry);
         for container in containers {
@@ -189,7 +191,6 @@ impl Shared {
             self.tell(RuntimeEventKind::Removed, entry, container.id());
         }
         self.tell(RuntimeEventKind::Removed, entry, "");
-        self.discard(self.node.directories.sandbox(entry.id())).await;
         Ok(())
     }
 

@@ -54,9 +54,10 @@ impl Shared {
     /// What a crash leaves of its files is nobody's, and goes with the next start.
     async fn forget_container(&self, entry: &Entry, container: &Container) -> Result<(), SandboxError> {
         self.node.state.remove_container(container.id()).await?;
+        // Before the id is free: another container of it has files of its own.
+        self.remove_files(entry, container).await;
         self.registry.forget_container(entry, container);
         self.tell(RuntimeEventKind::Removed, entry, container.id());
-        self.remove_files(entry, container).await;
         Ok(())
     }
 
