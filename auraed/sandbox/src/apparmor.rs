@@ -64,7 +64,11 @@ async fn load(parser: &Path) -> io::Result<()> {
         .kill_on_drop(true)
         .spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(RULES.as_bytes()).await?;
+        match input.write_all(RULES.as_bytes()).await {
+            // It ended without reading all: how, and what it says, tells why.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
     }
     let output = child.wait_with_output().await?;
     if output.status.success() {
@@ -131,6 +135,15 @@ mod tests {
         assert!(is_listed("/usr/bin/man", list));
         assert!(!is_listed("docker", list));
         assert!(!is_listed("", list));
+    }
+
+    #[tokio::test]
+    async fn a_parser_that_does_not_read_is_told_by_its_end() {
+        for _time in 0..20 {
+            let error = load(Path::new("false")).await.unwrap_err();
+            assert!(error.to_string().contains("exit status: 1"), "{error}");
+        }
+        load(Path::new("true")).await.unwrap();
     }
 
     #[test]
