@@ -19,12 +19,7 @@ fn sets(unit: &str, name: &str) -> bool {
 #[test]
 fn pods_outlive_the_daemons_unit() {
     let unit = read(&root().join("auraed/auraed.service"));
-    for wanted in [
-        "Type=notify",
-        "KillMode=process",
-        "Delegate=yes",
-        "Restart=always",
-    ] {
+    for wanted in ["Type=notify", "KillMode=process", "Delegate=yes"] {
         assert!(unit.lines().any(|line| line == wanted), "{wanted}");
     }
     // The first would take the sockets of running pods away, the next hide their volumes, the last hold for containers.
@@ -45,6 +40,20 @@ fn pods_outlive_the_daemons_unit() {
         "UMask",
     ] {
         assert!(!sets(&unit, name), "{name}");
+    }
+}
+
+#[test]
+fn what_ends_is_started_again() {
+    for unit in UNITS {
+        let unit = read(&root().join(unit));
+        for wanted in [
+            "Restart=always",
+            "RestartPreventExitStatus=2",
+            "StartLimitIntervalSec=0",
+        ] {
+            assert!(unit.lines().any(|line| line == wanted), "{wanted}");
+        }
     }
 }
 
