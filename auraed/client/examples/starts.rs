@@ -101,6 +101,7 @@ async fn one(
         command: vec!["true".into()],
         log_path: format!("{log}/{id}.log"),
         security: Some(api::ProcessSecurity {
+            pid: api::NamespaceMode::Container.into(),
             masked_paths: MASKED.map(str::to_owned).into(),
             read_only_paths: READ_ONLY.map(str::to_owned).into(),
             ..api::ProcessSecurity::default()

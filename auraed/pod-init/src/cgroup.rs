@@ -167,12 +167,14 @@ mod tests {
             path: directory.path().join("x"),
             ..CgroupDirectory::default()
         };
-        std::fs::create_dir_all(cgroup.path.join("y/z")).unwrap();
-        std::fs::create_dir(cgroup.path.join("a")).unwrap();
-        // As a process would.
-        std::fs::write(cgroup.path.join("y/z/busy"), "").unwrap();
+        for name in ["", "y", "y/z", "a"] {
+            std::fs::create_dir(cgroup.path.join(name)).unwrap();
+        }
+        // As a process would keep it.
+        let busy = cgroup.path.join("y/z/busy");
+        std::fs::File::create(&busy).unwrap();
         assert!(!remove(std::slice::from_ref(&cgroup)));
-        std::fs::remove_file(cgroup.path.join("y/z/busy")).unwrap();
+        std::fs::remove_file(busy).unwrap();
         assert!(remove(&[cgroup]));
     }
 }

@@ -28,7 +28,6 @@ mod mounts;
 mod parent;
 mod remove;
 mod stats;
-mod sys;
 mod tree;
 
 use std::fmt;

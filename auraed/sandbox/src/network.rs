@@ -26,7 +26,6 @@ mod netns;
 mod nft;
 mod reconcile;
 mod shape;
-mod sys;
 mod sysctl;
 
 use std::io;

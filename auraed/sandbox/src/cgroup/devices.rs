@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::files::write_all;
 use super::mounts::Kind;
-use super::sys::{self, Instruction};
 use super::{Controller, Error, Group, io_error};
+use crate::sys::{self, Instruction};
 
 // linux/bpf.h: BPF_DEVCG_DEV_* and BPF_DEVCG_ACC_*.
 const BLOCK: u32 = 1;

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use super::files::{children, is_gone, write};
 use super::group::Group;
 use super::mounts::Kind;
-use super::{Controller, Error, io_error, sys};
+use super::{Controller, Error, io_error};
+use crate::sys;
 
 /// Killed processes may hang in the kernel (dead network file systems); a caller should hear of it.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,9 +11,8 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::sys;
 use crate::UserNamespace;
-use crate::sys::{Held, hold};
+use crate::sys::{self, Held, hold};
 
 /// Settings of the namespace. Duplicate address detection would keep the pod's link-local address waiting for a
 /// second; router advertisements would let one pod route another; and the node may redirect a pod that uses a host
@@ -53,7 +52,7 @@ pub fn namespace(user: Option<&UserNamespace>) -> io::Result<OwnedFd> {
     let thread = std::thread::Builder::new().name("netns".to_owned());
     let made = thread.spawn(move || {
         let namespace = enter_new(user.as_ref())?;
-        crate::sys::bring_up(c"lo")?;
+        sys::bring_up(c"lo")?;
         Ok(namespace)
     })?;
     made.join()

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -241,7 +241,7 @@ async fn run(connection: Arc<Connection>, init: Arc<OwnedFd>, events: mpsc::Unbo
 
 /// Waits until a process has ended, and reaps it if it is a child of this one.
 pub(super) async fn wait_for_end(process: &OwnedFd) -> io::Result<()> {
-    let watched = sys::watch(process.as_fd())?;
+    let watched = sys::watch(process.try_clone()?, Interest::READABLE)?;
     drop(watched.readable().await?);
     sys::reap(process);
     Ok(())

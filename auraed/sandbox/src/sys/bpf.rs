@@ -1,12 +1,7 @@
-//! What safe crates do not have: bpf(2), for the two calls that put a device program on a v2 group, and tokio's
-//! readiness of a descriptor of our own.
-#![allow(unsafe_code)]
+//! bpf(2), for the two calls that put a device program on a v2 group.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 // linux/bpf.h
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -18,7 +13,7 @@ const BPF_F_ALLOW_MULTI: u32 = 2;
 /// One BPF instruction (struct bpf_insn).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Instruction {
+pub(crate) struct Instruction {
     code: u8,
     registers: u8,
     offset: i16,
@@ -44,28 +39,28 @@ impl Instruction {
         }
     }
 
-    pub(super) const fn load_word(destination: u8, source: u8, offset: i16) -> Instruction {
+    pub(crate) const fn load_word(destination: u8, source: u8, offset: i16) -> Instruction {
         Instruction::new(LOAD_WORD, destination, source, offset, 0)
     }
 
-    pub(super) const fn copy(destination: u8, source: u8) -> Instruction {
+    pub(crate) const fn copy(destination: u8, source: u8) -> Instruction {
         Instruction::new(COPY, destination, source, 0, 0)
     }
 
-    pub(super) const fn set(destination: u8, value: u32) -> Instruction {
+    pub(crate) const fn set(destination: u8, value: u32) -> Instruction {
         Instruction::new(SET, destination, 0, 0, value)
     }
 
-    pub(super) const fn and(destination: u8, value: u32) -> Instruction {
+    pub(crate) const fn and(destination: u8, value: u32) -> Instruction {
         Instruction::new(AND, destination, 0, 0, value)
     }
 
-    pub(super) const fn shift_right(destination: u8, bits: u32) -> Instruction {
+    pub(crate) const fn shift_right(destination: u8, bits: u32) -> Instruction {
         Instruction::new(SHIFT_RIGHT, destination, 0, 0, bits)
     }
 
     /// Skips `count` (a handful) instructions if the register is something else.
-    pub(super) const fn jump_unless_equal(register: u8, value: u32, count: usize) -> Instruction {
+    pub(crate) const fn jump_unless_equal(register: u8, value: u32, count: usize) -> Instruction {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_possible_wrap,
@@ -74,7 +69,7 @@ impl Instruction {
         Instruction::new(JUMP_UNLESS_EQUAL, register, 0, count as i16, value)
     }
 
-    pub(super) const fn exit() -> Instruction {
+    pub(crate) const fn exit() -> Instruction {
         Instruction::new(EXIT, 0, 0, 0, 0)
     }
 }
@@ -98,7 +93,7 @@ struct AttachAttributes {
 }
 
 /// Loads a program of type BPF_PROG_TYPE_CGROUP_DEVICE.
-pub(super) fn load_device_program(code: &[Instruction]) -> io::Result<OwnedFd> {
+pub(crate) fn load_device_program(code: &[Instruction]) -> io::Result<OwnedFd> {
     let count = u32::try_from(code.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let attributes = LoadAttributes {
         program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
@@ -112,7 +107,7 @@ pub(super) fn load_device_program(code: &[Instruction]) -> io::Result<OwnedFd> {
 }
 
 /// Attaches the program to a v2 group, beside those that are there.
-pub(super) fn attach_device_program(group: &OwnedFd, program: &OwnedFd) -> io::Result<()> {
+pub(crate) fn attach_device_program(group: &OwnedFd, program: &OwnedFd) -> io::Result<()> {
     let attributes = AttachAttributes {
         target: group.as_raw_fd().cast_unsigned(),
         program: program.as_raw_fd().cast_unsigned(),
@@ -120,13 +115,6 @@ pub(super) fn attach_device_program(group: &OwnedFd, program: &OwnedFd) -> io::R
         flags: BPF_F_ALLOW_MULTI,
     };
     bpf(BPF_PROG_ATTACH, &attributes).map(drop)
-}
-
-/// Waits for readiness of a descriptor in the current tokio runtime.
-pub(super) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd is open, is closed by nothing but its drop, which AsyncFd's own precedes, and always gives
-    // the same descriptor.
-    Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
 }
 
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
@@ -149,7 +137,7 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
 
 /// Runs a program on the words of its context, as the kernel would.
 #[cfg(test)]
-pub(super) fn interpret(code: &[Instruction], context: &[u32]) -> u32 {
+pub(crate) fn interpret(code: &[Instruction], context: &[u32]) -> u32 {
     let mut registers = [0_u32; 16];
     let mut at = 0;
     loop {
