@@ -5,6 +5,7 @@ mod confinement;
 mod container;
 mod escape;
 mod exec;
+mod frozen;
 mod lifecycle;
 mod logs;
 mod mounts;
