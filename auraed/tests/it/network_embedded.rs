@@ -232,6 +232,28 @@ async fn who_decides_about_addresses_is_told() {
 }
 
 #[tokio::test]
+async fn a_subnet_that_is_named_wins_over_an_assigned_one_as_long_as_it_is_named() {
+    let name = "a_subnet_that_is_named_wins_over_an_assigned_one_as_long_as_it_is_named";
+    let Some(mut machine) = Machine::new(name) else {
+        return;
+    };
+    machine.start().await;
+    served(&machine.client().await, "10.244.3.0/24").await;
+    for (config, subnet) in [
+        ("[network]\nsubnet = \"10.60.0.0/24\"\n", "10.60.0.0/24"),
+        ("", "10.244.3.0/24"),
+    ] {
+        machine.stop().await;
+        fs_err::write(machine.path("auraed.toml"), config).unwrap();
+        machine.start().await;
+        assert_eq!(told(&machine.client().await).await, subnet);
+        let gateway = subnet.replace(".0/", ".1/");
+        assert_eq!(bridge(&machine), [gateway], "nobody has an address of another");
+    }
+    machine.finish().await;
+}
+
+#[tokio::test]
 async fn a_sandboxs_bandwidth_is_limited() {
     let Some(node) = Node::new("a_sandboxs_bandwidth_is_limited").await else {
         return;
