@@ -183,6 +183,8 @@ impl Registry {
             // So that it need not wait behind the write of the pod.
             self.node.network.reserve(pod.id.as_str()).await;
         }
+        // As it is taken on: a pod may end while it is still being written down, but only a repeat is told so.
+        let accepted = self.outlets.statuses.get(&pod.id);
         let (recorded, kept) = driver.keep();
         self.run(driver);
         let failed = |source| EngineError::Record {
@@ -210,7 +212,7 @@ impl Registry {
         let not_found = || EngineError::PodNotFound {
             reference: pod.id.to_string(),
         };
-        self.outlets.statuses.get(&pod.id).ok_or_else(not_found)
+        accepted.ok_or_else(not_found)
     }
 
     /// Takes over what an earlier daemon left, and leaves what `others` have. Called once, first.

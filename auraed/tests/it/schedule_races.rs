@@ -147,6 +147,40 @@ async fn a_pod_whose_sender_goes_away_is_made_all_the_same() {
     node.finish().await;
 }
 
+/// Who asks for a pod is told by the answer whether it was run before.
+#[tokio::test]
+async fn a_new_pod_is_answered_as_it_was_taken_on() {
+    let Some(node) = Node::new("a_new_pod_is_answered_as_it_was_taken_on").await else {
+        return;
+    };
+    let quick = |name: &str| pod(name, RestartPolicy::Never, vec![shell("main", "exit 0")]);
+    let names: Vec<String> = (0..40).map(|number| format!("pod-{number}")).collect();
+    // At once, so that writing them down takes longer than running them.
+    let starts: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (client, pod) = (node.client.clone(), quick(name));
+            tokio::spawn(async move { client.schedule().now(NowRequest { pod: Some(pod) }).await })
+        })
+        .collect();
+    for start in starts {
+        let status = start.await.unwrap().unwrap().into_inner().status.unwrap();
+        assert!(!status.finished, "{status:?}");
+    }
+    for name in &names {
+        node.until(name, |status| status.finished).await;
+    }
+    let again = NowRequest {
+        pod: Some(quick("pod-0")),
+    };
+    let again = node.client.schedule().now(again).await.unwrap();
+    assert!(again.into_inner().status.unwrap().finished);
+    for name in &names {
+        node.remove(name).await;
+    }
+    node.finish().await;
+}
+
 #[tokio::test]
 async fn many_pods_at_once_all_run_and_all_go() {
     let Some(node) = Node::new("many_pods_at_once_all_run_and_all_go").await else {
