@@ -36,6 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::enter::{Entry, enter};
@@ -145,6 +146,15 @@ struct Last<'a> {
     filter: &'a [Instruction],
 }
 
+/// What programs of the node get as well (systemd.exec(5), LimitNOFILE=): the daemon has raised its own soft limit, but some
+/// programs close every descriptor up to theirs, or use select(2). The hard one stays, so that they may raise it.
+fn lower_descriptor_limit() -> rustix::io::Result<()> {
+    const SOFT: u64 = 1024;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(limit.maximum.unwrap_or(SOFT).min(SOFT));
+    setrlimit(Resource::Nofile, limit)
+}
+
 /// Becomes the program. The root is the container's already; only 0 to 3, `root`, `cwd` and the user namespace are open.
 fn become_program(mut root: OwnedFd, last: &Last<'_>) -> Result<Infallible> {
     let identity = user::resolve(root.as_fd(), last.user)?;
@@ -167,6 +177,7 @@ fn become_program(mut root: OwnedFd, last: &Last<'_>) -> Result<Infallible> {
         .blame_container(format_args!("chdir to {:?}", last.cwd))?;
     drop(root);
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    lower_descriptor_limit().blame_node("limit open files")?;
     report(&Progress::Executing(identity.shown()), Vec::new())?;
     sys::reset_signals();
     let privileges = Privileges {

@@ -131,6 +131,19 @@ async fn environment_directory_and_hostname_are_as_asked() {
 }
 
 #[tokio::test]
+async fn open_files_are_limited_softly_whatever_the_daemon_has_raised() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut raised = getrlimit(Resource::Nofile);
+    raised.current = raised.maximum;
+    setrlimit(Resource::Nofile, raised).unwrap();
+    let (output, _) = Fixture::new().run(|_| (), "ulimit -Sn; ulimit -Hn").await;
+    let hard = raised
+        .maximum
+        .map_or("unlimited".to_owned(), |most| most.to_string());
+    assert_eq!(output, format!("1024\n{hard}\n"));
+}
+
+#[tokio::test]
 async fn users_are_names_or_numbers_with_their_groups() {
     let fixture = Fixture::new();
     let (sandbox, mut events) = fixture.sandbox().await;
