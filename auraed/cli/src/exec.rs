@@ -34,6 +34,7 @@ pub(crate) async fn exec(session: &Session, options: ExecOptions) -> Result<Exit
         tty: options.tty,
         stdin: options.stdin,
         size: options.tty.then(window_size).flatten(),
+        timeout_seconds: 0,
     };
     queue(&requests, Input::Start(start)).await;
     let client = session.connect().await?;

@@ -18,8 +18,10 @@ use api::exec_request::Event as Input;
 use api::exec_response::Event as Output;
 use auraed_api::runtime::v0 as api;
 use auraed_sandbox::{Exec, ExecSpec, TerminalSize};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -53,6 +55,8 @@ pub(super) async fn exec(
 struct Running {
     target: Target,
     exec: Exec,
+    /// When it is killed.
+    deadline: Option<Instant>,
     stdin: Option<Descriptor>,
     stdout: Descriptor,
     stderr: Option<Descriptor>,
@@ -78,6 +82,11 @@ async fn start_program(targets: &Targets, start: api::ExecStart) -> Result<Runni
     };
     let failed = target.failed("run a program");
     let mut exec = target.sandbox.exec(&target.name, spec).await.map_err(&failed)?;
+    // None also for a time that no clock reaches.
+    let deadline = match start.timeout_seconds {
+        0 => None,
+        seconds => Instant::now().checked_add(Duration::from_secs(seconds)),
+    };
     let open = |descriptor| {
         Descriptor::new(descriptor).map_err(|source| {
             failed(auraed_sandbox::Error::Step {
@@ -97,6 +106,7 @@ async fn start_program(targets: &Targets, start: api::ExecStart) -> Result<Runni
         })
     })?;
     Ok(Running {
+        deadline,
         stdin,
         stdout: open(stdout)?,
         stderr,
@@ -110,10 +120,12 @@ impl Running {
         let Self {
             target,
             mut exec,
+            deadline,
             stdin,
             stdout,
             stderr,
         } = self;
+        let mut overdue = false;
         let (ended, has_ended) = watch::channel(false);
         let mut outputs = JoinSet::new();
         let stdout = output::copy(
@@ -139,10 +151,11 @@ impl Running {
                 }
                 () = answers.closed() => {
                     tracing::debug!(pod = target.pod, container = target.name, "a client went away: its program is killed");
-                    if let Err(error) = exec.kill().await {
-                        tracing::debug!(pod = target.pod, container = target.name, %error, "its program had ended");
-                    }
-                    break exec.wait().await;
+                    break kill(&target, &mut exec).await;
+                }
+                () = until(deadline) => {
+                    overdue = true;
+                    break kill(&target, &mut exec).await;
                 }
             }
         };
@@ -150,10 +163,28 @@ impl Running {
         ended.send_replace(true);
         outputs.join_all().await;
         let last = match code {
+            Ok(_) if overdue => Err(Status::deadline_exceeded(
+                "the command did not end in time and was killed",
+            )),
             Ok(code) => Ok(answer(Output::ExitCode(code))),
             Err(source) => Err(target.failed("wait for a program")(source).into_status()),
         };
         let _ = answers.send(last).await;
+    }
+}
+
+/// Kills a program, and waits until it is gone.
+async fn kill(target: &Target, exec: &mut Exec) -> Result<i32, auraed_sandbox::Error> {
+    if let Err(error) = exec.kill().await {
+        tracing::debug!(pod = target.pod, container = target.name, %error, "its program had ended");
+    }
+    exec.wait().await
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -302,7 +302,7 @@ impl Node {
             command: command.iter().map(|&word| word.to_owned()).collect(),
             tty,
             stdin,
-            size: None,
+            ..ExecStart::default()
         };
         ExecRequest {
             event: Some(exec_request::Event::Start(start)),

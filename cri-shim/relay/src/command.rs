@@ -65,7 +65,7 @@ impl Exec {
             command: options.command.clone(),
             tty: options.tty,
             stdin: options.stdin,
-            size: None,
+            ..api::ExecStart::default()
         });
         let (requests, queue) = begin(api::ExecRequest { event: Some(start) });
         let answers = client.runtime().exec(queue).await?.into_inner();

@@ -11,6 +11,8 @@ use tonic::Status;
 use crate::dispatch::MAX_MESSAGE_BYTES;
 use crate::shim::Shim;
 
+/// For a program that is killed to be gone.
+const GRACE: Duration = Duration::from_secs(10);
 /// Of one answer, for all that is not output.
 const ROOM: usize = 1024;
 
@@ -21,26 +23,32 @@ pub(super) async fn exec_sync(
 ) -> Result<cri::ExecSyncResponse, Status> {
     let container = shim.container_id(&request.container_id).await?;
     let seconds = u64::try_from(request.timeout).unwrap_or_default();
-    let run = run(shim, container, request.cmd);
+    let run = run(shim, container, request.cmd, seconds);
     if seconds == 0 {
         return run.await;
     }
-    // With the call's end auraed kills the program.
-    match tokio::time::timeout(Duration::from_secs(seconds), run).await {
+    // auraed kills the program in time, and tells when it is gone. With the call's end it kills it as well.
+    match tokio::time::timeout(Duration::from_secs(seconds).saturating_add(GRACE), run).await {
         Ok(answer) => answer,
         Err(_) => Err(Status::deadline_exceeded(format!(
-            "the command did not end within {seconds} s and was killed"
+            "the command did not end within {seconds} s, nor when it was killed"
         ))),
     }
 }
 
-async fn run(shim: &Shim, container: String, command: Vec<String>) -> Result<cri::ExecSyncResponse, Status> {
+async fn run(
+    shim: &Shim,
+    container: String,
+    command: Vec<String>,
+    timeout_seconds: u64,
+) -> Result<cri::ExecSyncResponse, Status> {
     let start = api::ExecStart {
         container: Some(api::ContainerReference {
             pod: String::new(),
             container,
         }),
         command,
+        timeout_seconds,
         ..Default::default()
     };
     let requests = tokio_stream::once(api::ExecRequest {

@@ -2919,6 +2919,9 @@ pub struct ExecStart {
     pub stdin: bool,
     #[prost(message, optional, tag = "5")]
     pub size: ::core::option::Option<TerminalSize>,
+    /// The program is killed when it has run this long, and the call fails with DEADLINE_EXCEEDED once it is gone. 0: never.
+    #[prost(uint64, tag = "6")]
+    pub timeout_seconds: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseStdin {}

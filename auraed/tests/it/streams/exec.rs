@@ -81,6 +81,34 @@ async fn a_program_runs_in_a_container_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_overdue_is_gone_when_that_is_told() {
+    let Some(node) = Node::new("a_program_that_is_overdue_is_gone_when_that_is_told").await else {
+        return;
+    };
+    running(&node, "main", "while :; do sleep 0.05; done", |_| {}).await;
+    for _time in 0..3 {
+        let start = api::ExecStart {
+            container: Some(by_id("main")),
+            command: vec!["sleep".into(), "4322".into()],
+            timeout_seconds: 1,
+            ..api::ExecStart::default()
+        };
+        let request = api::ExecRequest {
+            event: Some(api::exec_request::Event::Start(start)),
+        };
+        let answers = node.client.runtime().exec(tokio_stream::once(request)).await;
+        let message = tokio::time::timeout(PATIENCE, answers.unwrap().into_inner().message()).await;
+        let refused = message.unwrap().unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused:?}");
+        // At once: whoever was told so may look.
+        let left = "grep -qs [4]322 /proc/[0-9]*/cmdline && echo left || echo none";
+        let (_input, answers) = exec(&node, left).await;
+        assert_eq!(text(answers).await, ("none\n".to_owned(), 0));
+    }
+    node.finish().await;
+}
+
+#[tokio::test]
 async fn the_runtime_tells_what_it_can_do() {
     let Some(node) = Node::new("the_runtime_tells_what_it_can_do").await else {
         return;
