@@ -25,8 +25,10 @@ pub(super) async fn copy<M>(
     stream: Descriptor,
     message: impl Fn(Vec<u8>) -> M,
     answers: Answers<M>,
-    mut has_ended: watch::Receiver<bool>,
+    has_ended: watch::Receiver<bool>,
 ) -> bool {
+    // Once for all: one that says a little again and again is not waited for each time.
+    let mut lingered = std::pin::pin!(linger(has_ended.clone()));
     let mut buffer = vec![0; CHUNK];
     let (mut was_full, mut was_emptied) = (false, false);
     let mut rest = stream.capacity();
@@ -35,7 +37,7 @@ pub(super) async fn copy<M>(
         let read = tokio::select! {
             biased;
             read = stream.read(&mut buffer) => read,
-            () = linger(&mut has_ended) => return was_full,
+            () = &mut lingered => return was_full,
         };
         let bytes = match read {
             Ok(0) | Err(_) => return was_full,
@@ -55,7 +57,7 @@ pub(super) async fn copy<M>(
 }
 
 /// Waits for the program's end, and then a little.
-async fn linger(has_ended: &mut watch::Receiver<bool>) {
+async fn linger(mut has_ended: watch::Receiver<bool>) {
     // A closed channel means that it ended, too.
     let _ = has_ended.wait_for(|ended| *ended).await;
     tokio::time::sleep(LINGER).await;
@@ -65,6 +67,26 @@ async fn linger(has_ended: &mut watch::Receiver<bool>) {
 mod tests {
     use super::*;
     use std::io::Write as _;
+
+    #[tokio::test]
+    async fn one_that_writes_a_little_again_and_again_does_not_either() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let background = std::thread::spawn(move || {
+            while writer.write_all(b".").is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let stream = Descriptor::new(reader.into()).unwrap();
+        let (answers, mut received) = mpsc::channel(WAITING);
+        let (_ended, has_ended) = watch::channel(true);
+        let copying = tokio::spawn(copy(stream, |bytes| bytes, answers, has_ended));
+        let receiving = async { while received.recv().await.is_some() {} };
+        // A pipe's whole capacity would take a minute.
+        let done = tokio::time::timeout(Duration::from_secs(20), receiving).await;
+        assert!(done.is_ok());
+        copying.await.unwrap();
+        background.join().unwrap();
+    }
 
     #[tokio::test]
     async fn one_that_goes_on_writing_does_not_keep_the_client() {
