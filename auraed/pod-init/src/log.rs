@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, open, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, renameat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use self::stamp::Stamp;
@@ -233,9 +233,18 @@ impl Log {
 
 fn open_file(directory: &OwnedFd, name: &std::ffi::OsStr) -> Result<(OwnedFd, u64), Errno> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(directory, name, flags, Mode::from_raw_mode(0o640))?;
-    let size = fstat(&file)?.st_size;
-    Ok((file, u64::try_from(size).unwrap_or(0)))
+    // Pods can be given the directory: what they put there may be a pipe, for whose reader the whole pod would wait.
+    let file = openat(
+        directory,
+        name,
+        flags | OFlags::NONBLOCK,
+        Mode::from_raw_mode(0o640),
+    )?;
+    let stat = fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::NXIO);
+    }
+    Ok((file, u64::try_from(stat.st_size).unwrap_or(0)))
 }
 
 #[cfg(test)]

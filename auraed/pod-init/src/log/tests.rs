@@ -191,3 +191,16 @@ fn a_line_that_a_full_disk_cut_is_not_glued_to_the_next() {
     assert!(lines[1].ends_with("stdout F next") && lines[2].ends_with("stdout F last"));
     assert!(lines.iter().all(|line| line.starts_with("20")));
 }
+
+#[test]
+fn a_pipe_is_no_log_and_nobody_waits_for_its_reader() {
+    use rustix::fs::{CWD, mknodat};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("0.log");
+    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let opened = || Log::open(&path, None, LogLimits::default()).map(|_| ());
+    let reader = open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+    assert_eq!(opened(), Err(Errno::NXIO));
+    drop(reader);
+    assert_eq!(opened(), Err(Errno::NXIO));
+}
