@@ -31,7 +31,7 @@ kind: Pod
 metadata: {name: crashing}
 spec:
   containers:
-  - {name: crashing, image: '@busybox', command: [sh, -c, 'echo run; exit 5']}
+  - {name: crashing, image: '@busybox', command: [sh, -c, 'echo run; sleep 4; exit 5']}
 ",
         )?;
         let looping =
@@ -75,7 +75,8 @@ spec:
             pause >= jiff::SignedDuration::from_secs(9),
             "started again after {pause:?}"
         );
-        // A kubelet keeps one dead run: right after an end it has just removed the one before, which the status still names.
+        // A kubelet keeps one dead run, and from an end until its next look at the pod, which is the next start, the status names
+        // the one before. So it is while a run lasts that both agree.
         wait::until(PATIENCE, "the log of the run before", async || {
             let previous = test.kubectl.run(["logs", "crashing", "--previous"])?;
             Ok((previous == "run\n").then_some(()))
