@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::client::Client;
 use super::lives::quantiles;
 use crate::containerd::Oci;
+use crate::home;
 use crate::network::NetworkNamespace;
 use crate::process::output;
 use crate::scratch::Scratch;
@@ -78,8 +79,8 @@ pub(super) fn alone(
     let bundle = scratch.path().join(format!("bundle-{}", oci.name()));
     let programs = bundle.join("rootfs/bin");
     fs_err::create_dir_all(&programs)?;
-    let busybox = output(std::process::Command::new("sh").args(["-c", "command -v busybox"]))?;
-    fs_err::copy(busybox.trim(), programs.join("true"))?;
+    let busybox = home::built("busybox")?;
+    fs_err::copy(busybox, programs.join("true"))?;
     // The shell's clock has microseconds; a program that is started for each reading would be measured along.
     let script = format!(
         "set -e
