@@ -61,7 +61,7 @@ pub(super) fn render(figures: &[Figures], pods: usize) -> String {
     row("`true` in a container, p50", "ms", false, &|figure| {
         Some(milliseconds(figure.own.through_cri_us.0))
     });
-    row("the same without a CRI, p50", "ms", false, &|figure| {
+    row("`true`, the OCI runtime alone, p50", "ms", false, &|figure| {
         Some(milliseconds(figure.own.alone_us.0))
     });
     row(&format!("{pods} at once"), "pods/s", true, &|figure| {
