@@ -73,13 +73,14 @@ impl Poll {
         Ok(())
     }
 
-    /// Tells when a file of cgroups or of /proc, which can always be read, has changed: from its last reading on.
+    /// Tells when a file of cgroups or of /proc, which can always be read, has changed: from its last reading on. Once for each
+    /// change: one whose directory is removed has changed for ever.
     pub(super) fn add_changing(&self, source: impl AsFd, token: Token) -> io::Result<()> {
         epoll::add(
             &self.epoll,
             source,
             EventData::new_u64(token.pack()),
-            EventFlags::PRI,
+            EventFlags::PRI | EventFlags::ET,
         )?;
         Ok(())
     }
@@ -119,6 +120,25 @@ impl Poll {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_removed_is_told_once() {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+        let root = std::path::Path::new(unified.split(' ').nth(4).unwrap());
+        let group = root.join(format!("aurae-poll-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        let events = std::fs::File::open(group.join("cgroup.events")).unwrap();
+        let poll = Poll::new().unwrap();
+        poll.add_changing(&events, Token::Cgroups).unwrap();
+        std::fs::remove_dir(&group).unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        poll.add(&reader, Token::Signals).unwrap();
+        rustix::io::write(&writer, b"x").unwrap();
+        // The first wait takes what the removal has to tell.
+        assert!(poll.wait().unwrap().contains(&Token::Signals));
+        assert_eq!(poll.wait().unwrap(), [Token::Signals]);
+    }
 
     #[test]
     fn tokens_survive_packing() {
