@@ -195,9 +195,16 @@ impl Executor for NodeExecutor {
     fn keep_message(&mut self, pod: &Arc<Pod>) -> Kept {
         let (pod, places) = (Arc::clone(pod), self.places.clone());
         let write = move || {
-            files::make_private(places.run())?;
-            let message = auraed_api::schedule::v0::Pod::from(pod.as_ref());
-            files::replace(&places.message(), &message.encode_to_vec(), 0o600)
+            let message = auraed_api::schedule::v0::Pod::from(pod.as_ref()).encode_to_vec();
+            let write = || {
+                files::make_private(places.run())?;
+                files::replace(&places.message(), &message, 0o600)
+            };
+            match write() {
+                // Whoever removes the pod's dead sandbox takes the directory along while it is empty, once.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(),
+                written => written,
+            }
         };
         tokio::task::spawn_blocking(write)
     }
